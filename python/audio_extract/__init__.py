@@ -1,0 +1,1 @@
+"""Takes the audio out of meeting recordings and stores it exactly once."""

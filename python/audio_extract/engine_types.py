@@ -1,0 +1,233 @@
+"""The values that cross between Python and the Rust engine: one request in, one report out.
+
+File bytes never cross. The shapes here mirror ``rust/core/src/request.rs``; an unknown or missing key is
+refused there with ``request.invalid``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+Strategy = Literal["parallel", "audio_only", "stream"]
+Codec = Literal["mp3", "aac", "opus", "flac", "wav", "copy"]
+Quality = Literal["fast", "standard", "best"]
+
+
+class HttpSource(TypedDict):
+    """A recording behind HTTP. The token provider ``source_token`` is asked when ``authenticated``."""
+
+    kind: Literal["http"]
+    url: str
+    authenticated: bool
+    size_bytes: NotRequired[int | None]
+    """Promised size. A server that says otherwise has another revision: ``source.changed``."""
+    md5: NotRequired[str | None]
+    """Hex. Checked whenever the whole file was read."""
+    sha256: NotRequired[str | None]
+    """Hex. Checked whenever the whole file was read."""
+    name: NotRequired[str]
+    """How messages call the recording."""
+
+
+class FileSource(TypedDict):
+    """A recording on a local disk."""
+
+    kind: Literal["file"]
+    path: str
+    name: NotRequired[str]
+
+
+class GcsSink(TypedDict):
+    """An object in Cloud Storage, written with a resumable session and ``ifGenerationMatch``."""
+
+    kind: Literal["gcs"]
+    endpoint: str
+    """``https://storage.googleapis.com`` or an emulator, without a path."""
+    bucket: str
+    object: str
+    authenticated: bool
+    content_type: str
+    metadata: dict[str, str]
+    chunk_size_bytes: NotRequired[int]
+    """A multiple of 256 KiB; 8 MiB by default."""
+    if_generation_match: NotRequired[int | None]
+    """0 (the default): only create. A generation: replace just that one. None: no precondition."""
+    content_disposition: NotRequired[str | None]
+    user_project: NotRequired[str | None]
+
+
+class FileSink(TypedDict):
+    """A file below an existing or creatable folder: temporary name, fsync, rename, fsync of the folder."""
+
+    kind: Literal["file"]
+    path: str
+    overwrite: NotRequired[bool]
+    """False (the default): an existing file is ``destination.exists``."""
+    direct: NotRequired[bool]
+    """True on gcsfuse, where a rename is a copy: write the final name and check it after closing."""
+
+
+class Tags(TypedDict):
+    """What the file says of itself (ID3v2.4, MP4 or Vorbis comments)."""
+
+    title: NotRequired[str | None]
+    date: NotRequired[str | None]
+    """ISO 8601, as precise as known."""
+    source: NotRequired[str | None]
+
+
+class Audio(TypedDict):
+    """What to make of the sound."""
+
+    codec: Codec
+    bitrate_bps: NotRequired[int | None]
+    """None: the codec's default (MP3 128,000)."""
+    sample_rate_hz: NotRequired[int | None]
+    """None: as in the recording."""
+    channels: NotRequired[int | None]
+    """None: as in the recording."""
+    quality: NotRequired[Quality]
+    compression_level: NotRequired[int | None]
+    """Overrides what ``quality`` means (FFmpeg's ``-compression_level``)."""
+    track: NotRequired[int]
+    """Index among the audio tracks, from 0."""
+    tags: NotRequired[Tags]
+
+
+class Ffmpeg(TypedDict):
+    """The FFmpeg child."""
+
+    path: str
+    nice: NotRequired[int]
+    """0 to 19."""
+    stall_timeout_seconds: NotRequired[float]
+    environment: NotRequired[dict[str, str]]
+    """Replaces variables of our own environment; an empty value removes one."""
+
+
+class Fetch(TypedDict):
+    """How bytes are fetched."""
+
+    strategy: NotRequired[Strategy]
+    range_size_bytes: NotRequired[int]
+    """4 MiB by default."""
+    max_ranges: NotRequired[int]
+    """Ranges in flight, 1 to 64; 8 by default."""
+    stall_timeout_seconds: NotRequired[float]
+    max_attempts: NotRequired[int]
+    """Tries of one request before the transfer fails."""
+
+
+class TransferRequest(TypedDict):
+    """One attempt to carry out a plan."""
+
+    source: HttpSource | FileSource
+    sink: GcsSink | FileSink
+    audio: Audio
+    ffmpeg: Ffmpeg
+    fetch: NotRequired[Fetch]
+    memory_limit_bytes: NotRequired[int]
+    """Permits for bytes held by the transfer (fetched, parsed, waiting for upload); 64 MiB by default."""
+    traceparent: NotRequired[str | None]
+    temp_directory: NotRequired[str | None]
+    """Where a recording is spilled that FFmpeg cannot read from a pipe; the system's by default."""
+
+
+class StageTiming(TypedDict):
+    """One stage of a transfer, as a span will show it."""
+
+    name: str
+    """``fetch.index``, ``fetch.ranges``, ``extract``, ``upload``, ``verify``."""
+    start_unix_nanos: int
+    end_unix_nanos: int
+    attributes: dict[str, str | int | float | bool]
+    events: list[StageEvent]
+
+
+class StageEvent(TypedDict):
+    """Something that happened inside a stage: a retry, throttling, a fall-back, a warning of FFmpeg."""
+
+    name: str
+    unix_nanos: int
+    attributes: dict[str, str | int | float | bool]
+
+
+class StoredObject(TypedDict):
+    """What stands at the destination now, as the destination itself reports it."""
+
+    size_bytes: int
+    crc32c: str
+    """Base64 of the big-endian value, as Cloud Storage writes it."""
+    md5: str | None
+    generation: int | None
+    content_type: str | None
+
+
+class TransferReport(TypedDict):
+    """What one transfer did."""
+
+    stored: StoredObject
+    strategy: Strategy
+    fallback_reason: str | None
+    """Why the audio-only remux was not possible, when FFmpeg got the whole file."""
+    source_size_bytes: int | None
+    fetched_bytes: int
+    audio_seconds: float | None
+    """Length of the audio that was stored."""
+    source_requests: dict[str, int]
+    """Outcome (``ok``, ``retry``, ``error``) → number of requests to the source."""
+    sink_requests: dict[str, int]
+    retries: dict[str, int]
+    """Reason → number, source and sink together."""
+    ffmpeg_version: str | None
+    ffmpeg_arguments: list[list[str]]
+    """One list for each child that ran."""
+    ffmpeg_cpu_seconds: float
+    peak_permits_bytes: int
+    stages: list[StageTiming]
+
+
+class ProgressSnapshot(TypedDict):
+    """Where a running transfer stands."""
+
+    stage: str
+    """``index``, ``transfer``, ``verify``, ``done``."""
+    fetched_bytes: int
+    fetch_total_bytes: int | None
+    source_size_bytes: int | None
+    stored_bytes: int
+    audio_seconds: float
+    audio_total_seconds: float | None
+    elapsed_seconds: float
+
+
+class ProbeTrack(TypedDict):
+    """One audio track."""
+
+    index: int
+    codec: str
+    language: str | None
+    sample_rate_hz: int | None
+    channels: int | None
+    duration_seconds: float | None
+
+
+class ProbePlan(TypedDict):
+    """One way to fetch the audio."""
+
+    strategy: Strategy
+    fetch_bytes: int
+    requests: int
+
+
+class ProbeReport(TypedDict):
+    """What is inside a recording, from its index alone."""
+
+    container: str
+    size_bytes: int | None
+    duration_seconds: float | None
+    has_video: bool
+    tracks: list[ProbeTrack]
+    plans: list[ProbePlan]
+    fallback_reason: str | None
+    """Why the audio-only remux is not possible for this file, when it is not."""
