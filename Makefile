@@ -1,0 +1,117 @@
+# Everything people and machines start from. `make help` lists it; CI runs `.ci/run`, which calls `make all`.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# uv trusts the system's certificates, so that it works behind a company proxy.
+export UV_SYSTEM_CERTS := 1
+export TOOLS_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/audio-extract-ci/tools
+
+UV := .ci/uv
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+APP := $(BIN)/audio-extract
+CARGO_DENY := $(TOOLS_DIR)/bin/cargo-deny
+CARGO_DENY_VERSION := 0.20.2
+
+ARGS ?=
+PYTEST_ARGS ?= -n auto --dist worksteal
+# Rust builds in one profile only: tests, benches and the engine share their dependencies' object files.
+CARGO_FLAGS := --locked --release
+
+##@ Setup
+.PHONY: help build setup-dev
+help: ## List what there is
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET [ARGS=…]" } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Make .venv/ with .venv/bin/audio-extract and the engine (installs uv if missing)
+	@$(UV) sync --locked --all-extras --group dev
+
+setup-dev: build ## Build, and let git run the linters before each commit
+	@$(UV) tool run pre-commit install
+
+##@ Run
+.PHONY: demo run run-once status validate-config
+demo: build ## Emulated Drive and Cloud Storage, the real service between them; ARGS=--once ends by itself
+	@$(APP) demo $(ARGS)
+
+run: build ## The service, with your configuration; ARGS="--config F"
+	@$(APP) run $(ARGS)
+
+run-once: build ## One round: discover, process all that is due, exit
+	@$(APP) once $(ARGS)
+
+status: build ## What the tracker knows
+	@$(APP) list $(ARGS)
+
+validate-config: build ## Test each part with your settings and say what to do
+	@$(APP) check $(ARGS)
+
+##@ Test
+.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools
+all: lint test ## What CI runs
+
+test: build test-rust test-python ## Build, then all tests (Rust and Python)
+
+test-rust:
+	@cargo test $(CARGO_FLAGS) --workspace
+
+test-python: test-tools
+	@$(PYTHON) -m pytest $(PYTEST_ARGS) $(ARGS)
+
+test-unit: build ## Only the Python unit tests
+	@$(PYTHON) -m pytest $(PYTEST_ARGS) tests/unit $(ARGS)
+
+test-integration: build test-tools ## Only the tests that start servers and FFmpeg
+	@$(PYTHON) -m pytest $(PYTEST_ARGS) tests/integration tests/contract tests/e2e $(ARGS)
+
+test-real: build test-tools ## The demo's assertions against Google; needs AUDIO_EXTRACT_TEST_FOLDER_ID, AUDIO_EXTRACT_TEST_BUCKET and a key
+	@$(PYTHON) -m pytest -n 0 --timeout 3600 tests/real $(ARGS)
+
+# ffprobe comes with the system's FFmpeg only. Where it cannot be installed, the tests that need it say so by name.
+test-tools:
+	@.ci/ffmpeg
+
+##@ Check
+.PHONY: lint lint-python lint-rust lint-text format type-check
+lint: build lint-python lint-rust lint-text ## Every linter and type checker
+
+lint-python:
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy --strict
+	@cd $(CURDIR) && $(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
+	@$(BIN)/lint-imports --no-logo
+
+lint-rust: $(CARGO_DENY)
+	@cargo fmt --all --check
+	@cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	@.ci/cargo-deny $(CARGO_DENY)
+
+lint-text:
+	@$(BIN)/typos
+
+$(CARGO_DENY):
+	@echo "installing cargo-deny $(CARGO_DENY_VERSION) into $(TOOLS_DIR) (once, some minutes)"
+	@CARGO_TARGET_DIR=$(TOOLS_DIR)/build cargo install --quiet --locked --root $(TOOLS_DIR) cargo-deny@$(CARGO_DENY_VERSION)
+	@rm -rf $(TOOLS_DIR)/build
+
+format: build ## Rewrite Python and Rust in the house format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+	@cargo fmt --all
+
+type-check: build ## mypy --strict, and the engine's stub against the engine
+	@$(BIN)/mypy --strict
+	@$(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
+
+##@ Clean
+.PHONY: clean
+clean: ## Remove everything that was built
+	@rm -rf .venv build dist target demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -f python/audio_extract/_engine*.so

@@ -1,0 +1,68 @@
+"""What every test can rely on: a clean environment, and FFmpeg.
+
+Owns no fixture of any one part of the program; those stand beside their tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+#: Variables that change what the service does. A test sets what it needs itself.
+SERVICE_VARIABLES = (
+    "AUDIO_EXTRACT",
+    "DRIVE_EMULATOR_HOST",
+    "ENABLE_GCSFUSE",
+    "ENVIRONMENT",
+    "FORCE_COLOR",
+    "GCE_METADATA",
+    "GCS",
+    "GCSFUSE",
+    "GOOGLE_",
+    "NO_COLOR",
+    "OTEL_",
+    "STORAGE_EMULATOR_HOST",
+    "TERMINAL_WIDTH",
+)
+
+#: What `make test-real` is given; read by tests/real only.
+KEPT_VARIABLES = ("AUDIO_EXTRACT_TEST_",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clear the environment before anything is imported or started, fixtures of any scope included."""
+    for name in list(os.environ):
+        if name.startswith(SERVICE_VARIABLES) and not name.startswith(KEPT_VARIABLES):
+            del os.environ[name]
+    empty = tempfile.mkdtemp(prefix="audio-extract-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(empty, ignore_errors=True))
+    os.environ["XDG_CONFIG_HOME"] = empty
+    # Without this, google-auth asks the metadata server and a test waits for a network that is not there.
+    os.environ["NO_GCE_CHECK"] = "true"
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Path:
+    """The FFmpeg that tests compare with: the system's, else the one of the imageio-ffmpeg wheel."""
+    found = shutil.which("ffmpeg")
+    if found is None:
+        import imageio_ffmpeg
+
+        found = imageio_ffmpeg.get_ffmpeg_exe()
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def ffprobe() -> Path:
+    """The system's ffprobe. No wheel has one, so without it the test is skipped by name (in CI: fails)."""
+    found = shutil.which("ffprobe")
+    if found is None:
+        message = "ffprobe is not installed (Debian: apt-get install ffmpeg)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return Path(found)
