@@ -1,0 +1,97 @@
+"""The one place where a failure becomes an exit code and a text on stderr.
+
+Exit codes are a contract: 0 done · 1 some recordings failed · 2 usage or configuration · 3 credentials or
+permission · 4 nothing to do · 5 temporary · 70 a bug · 130/143 interrupted after a clean stop.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import typer
+
+from audio_extract.exceptions import AudioExtractError
+
+if TYPE_CHECKING:
+    from audio_extract.cli.invocation import Invocation
+
+EXIT_DONE = 0
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOTHING_TO_DO = 4
+EXIT_BUG = 70
+#: What a shell reports for a program that wrote to a closed pipe (``audio-extract list | head``).
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+class Interrupted(BaseException):
+    """A signal ended the command, and everything it had started was stopped first."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number
+
+
+def exit_code(error: BaseException, invocation: Invocation) -> int:
+    """Tell the person what failed and what to do, and return the exit code.
+
+    Args:
+        error: What ended the command.
+        invocation: Decides whether a traceback is shown.
+    """
+    code = getattr(error, "exit_code", EXIT_BUG)
+    match error:
+        case typer.Exit() | Interrupted():
+            pass
+        case SystemExit():
+            code = error.code if isinstance(error.code, int) else EXIT_BUG
+        case KeyboardInterrupt() | typer.Abort():
+            print("interrupted", file=sys.stderr)
+            code = 128 + signal.SIGINT
+        case BrokenPipeError():
+            # The reader went away. Without this, the interpreter complains once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = EXIT_BROKEN_PIPE
+        case AudioExtractError():
+            print_error(error)
+            if invocation.show_traceback:
+                _print_traceback(error)
+        case _:
+            _print_traceback(error)
+            print(
+                f"error: this is a bug: {type(error).__name__}: {_redacted(str(error))}\n"
+                "       to do: report it with the lines above and what you ran",
+                file=sys.stderr,
+            )
+    return int(code)
+
+
+def print_error(error: AudioExtractError, *, subject: str | None = None) -> None:
+    """Print one failure with its remedy on stderr, secrets removed."""
+    where = f"{subject}: " if subject else ""
+    print(f"error: {where}{_redacted(error.message)}", file=sys.stderr)
+    remedy = remedy_for(error)
+    if remedy:
+        print(f"       to do: {remedy}", file=sys.stderr)
+
+
+def remedy_for(error: AudioExtractError) -> str | None:
+    """Return what to do about a failure, unless its message says so already."""
+    from audio_extract.failure_texts import remedy
+
+    text = remedy(error.code)
+    return text if text and text not in error.message else None
+
+
+def _print_traceback(error: BaseException) -> None:
+    print(_redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
+def _redacted(text: str) -> str:
+    from audio_extract.telemetry.redaction import redact
+
+    return redact(text)

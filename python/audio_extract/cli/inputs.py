@@ -1,0 +1,101 @@
+"""From the words on the command line to recordings the engine can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audio_extract.cli.targets import (
+    AUDIO_SUFFIXES,
+    MEDIA_SUFFIXES,
+    DriveWord,
+    HttpWord,
+    LocalWord,
+    parse_source,
+)
+from audio_extract.exceptions import ConfigurationError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from audio_extract.cli.invocation import Invocation
+    from audio_extract.engine_types import FileSource, HttpSource
+
+    TokenProvider = Callable[[], tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One recording to read.
+
+    Attributes:
+        word: How the person called it.
+        name: Its file name, for messages and for the name of the result.
+        source: The same for the engine.
+        folder: Where it stands, when it is a local file.
+        token: Gives the access token, when the source asks for one.
+    """
+
+    word: str
+    name: str
+    source: HttpSource | FileSource
+    folder: Path | None = None
+    token: TokenProvider | None = None
+
+
+def resolve(word: str, invocation: Invocation) -> Iterator[Input]:
+    """Yield the recordings that a SOURCE stands for.
+
+    Raises:
+        ConfigurationError: The word means nothing.
+        NotFoundError: There is nothing there.
+        AudioExtractError: Drive could not be asked.
+    """
+    match parse_source(word):
+        case LocalWord(path):
+            yield from _local(word, path)
+        case HttpWord(url, name):
+            yield Input(word, name, {"kind": "http", "url": url, "authenticated": False, "name": name})
+        case DriveWord(file_id):
+            from audio_extract.cli.drive_input import drive_inputs
+
+            yield from drive_inputs(word, file_id, invocation)
+
+
+def resolve_one(word: str, invocation: Invocation) -> Input:
+    """Return the one recording that a SOURCE stands for.
+
+    Raises:
+        ConfigurationError: It is a folder with several.
+    """
+    found = list(resolve(word, invocation))
+    if len(found) != 1:
+        raise ConfigurationError(f"{word!r} holds {len(found)} recordings; name one", code="usage.invalid")
+    return found[0]
+
+
+def _local(word: str, path: Path) -> Iterator[Input]:
+    if not path.is_dir():
+        if not path.exists():
+            raise NotFoundError(f"{word}: no such file or folder; check the path", code="source.not_found")
+        yield _file(word, path)
+        return
+    files = sorted(
+        child for child in path.iterdir() if child.suffix.lower() in MEDIA_SUFFIXES and child.is_file()
+    )
+    # What an earlier run left beside its source is a result, not a source.
+    videos = {child.stem for child in files if child.suffix.lower() not in AUDIO_SUFFIXES}
+    files = [
+        child for child in files if not (child.suffix.lower() in AUDIO_SUFFIXES and child.stem in videos)
+    ]
+    if not files:
+        raise NotFoundError(
+            f"{word}: the folder holds no recordings (sub-folders are not searched)", code="source.not_found"
+        )
+    for child in files:
+        yield _file(str(child), child)
+
+
+def _file(word: str, path: Path) -> Input:
+    return Input(word, path.name, {"kind": "file", "path": str(path), "name": path.name}, folder=path.parent)

@@ -1,0 +1,86 @@
+"""Ctrl-C and SIGTERM: the main thread stays free to see them while another one works."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from audio_extract.cli.errors import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+Result = TypeVar("Result")
+
+#: How often the main thread looks up; Python runs a signal's handler at the next look.
+_LOOK_SECONDS = 0.1
+
+
+class SignalWatch:
+    """Which signal arrived, if one did.
+
+    Attributes:
+        received: The number of the first signal; None while there was none.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+
+@contextmanager
+def watching_signals(on_signal: Callable[[], None]) -> Iterator[SignalWatch]:
+    """Call ``on_signal`` for SIGINT and SIGTERM instead of ending the process.
+
+    Args:
+        on_signal: Asks the work to stop; called in the main thread, once for each signal.
+    """
+    watch = SignalWatch()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        watch.received = watch.received or number
+        on_signal()
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield watch
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run_interruptible(
+    work: Callable[[], Result], *, cancel: Callable[[], None], on_look: Callable[[], None] | None = None
+) -> Result:
+    """Run ``work`` in a thread and return its result.
+
+    Args:
+        work: May block with the GIL released, as the engine does.
+        cancel: Makes ``work`` end soon; called when a signal arrives.
+        on_look: Called some ten times a second meanwhile, for example to draw progress.
+
+    Raises:
+        Interrupted: A signal arrived, and ``work`` has ended.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread as it is
+            future.set_exception(error)
+
+    with watching_signals(cancel) as watch:
+        thread = threading.Thread(target=run, name="command")
+        thread.start()
+        while thread.is_alive():
+            thread.join(_LOOK_SECONDS)
+            if on_look is not None and watch.received is None:
+                on_look()
+    if watch.received is not None:
+        raise Interrupted(watch.received) from future.exception()
+    return future.result()

@@ -1,0 +1,72 @@
+"""``audio-extract probe``: what is inside a recording, from its index alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audio_extract.cli.invocation import Invocation, command
+
+if TYPE_CHECKING:
+    from audio_extract.engine_types import ProbeReport
+
+
+@command
+def probe(
+    invocation: Invocation,
+    *,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A file, https://…, drive:ID or a Drive share link.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show container, tracks and length, and what each way to fetch the audio would cost."""
+    from audio_extract import _engine
+    from audio_extract.cli.inputs import resolve_one
+    from audio_extract.cli.interrupt import run_interruptible
+
+    found = resolve_one(source, invocation)
+    token = _engine.CancelToken()
+    report = run_interruptible(
+        lambda: _engine.probe(found.source, source_token=found.token, cancel=token), cancel=token.cancel
+    )
+    if as_json:
+        typer.echo(json.dumps({"source": source, "name": found.name, **report}))
+    else:
+        _print_tables(found.name, report)
+
+
+def _print_tables(name: str, report: ProbeReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from audio_extract.cli.output import duration, size
+
+    console = Console()
+    picture = "with picture" if report["has_video"] else "sound only"
+    console.print(
+        Text(
+            f"{name}: {report['container']}, {size(report['size_bytes'])}, "
+            f"{duration(report['duration_seconds'])}, {picture}"
+        )
+    )
+    tracks = Table("track", "codec", "rate", "channels", "language", "length", box=None)
+    for track in report["tracks"]:
+        tracks.add_row(
+            str(track["index"]),
+            track["codec"],
+            f"{track['sample_rate_hz']} Hz" if track["sample_rate_hz"] else "–",
+            str(track["channels"] or "–"),
+            Text(track["language"] or "–"),
+            duration(track["duration_seconds"]),
+        )
+    console.print(tracks)
+    plans = Table("strategy", "bytes", "requests", box=None)
+    for plan in report["plans"]:
+        plans.add_row(plan["strategy"], size(plan["fetch_bytes"]), str(plan["requests"]))
+    console.print(plans)
+    if report["fallback_reason"]:
+        console.print(Text(f"the whole file is needed: {report['fallback_reason']}"))

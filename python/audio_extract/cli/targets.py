@@ -1,0 +1,209 @@
+"""What a SOURCE or DEST on the command line means, and the name a result gets. Pure: opens nothing.
+
+SOURCE is a file, a folder, ``https://…``, ``drive:ID`` or a link that Drive's *Share* button gives.
+DEST is a file, a folder, or ``gs://bucket/prefix/``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from audio_extract.exceptions import ConfigurationError
+
+#: Kinds of files that are looked at in a folder; a file that is named is always tried.
+MEDIA_SUFFIXES: Final = frozenset(
+    (
+        ".3gp",
+        ".aac",
+        ".aiff",
+        ".amr",
+        ".asf",
+        ".avi",
+        ".caf",
+        ".flac",
+        ".flv",
+        ".m2ts",
+        ".m4a",
+        ".m4v",
+        ".mka",
+        ".mkv",
+        ".mov",
+        ".mp3",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".oga",
+        ".ogg",
+        ".ogv",
+        ".opus",
+        ".ts",
+        ".wav",
+        ".webm",
+        ".wma",
+        ".wmv",
+    )
+)
+
+#: Those of them that hold sound only.
+AUDIO_SUFFIXES: Final = frozenset(
+    (
+        ".aac",
+        ".aiff",
+        ".amr",
+        ".caf",
+        ".flac",
+        ".m4a",
+        ".mka",
+        ".mp3",
+        ".oga",
+        ".ogg",
+        ".opus",
+        ".wav",
+        ".wma",
+    )
+)
+
+_DRIVE_ID: Final = re.compile(r"[A-Za-z0-9_-]{5,}")
+_DRIVE_HOSTS: Final = frozenset({"drive.google.com", "docs.google.com", "drive.usercontent.google.com"})
+_DRIVE_PATH: Final = re.compile(r"/(?:file/d|folders)/([A-Za-z0-9_-]{5,})(?:/|$)")
+_UNSAFE_IN_NAME: Final = re.compile(r"[\x00-\x1f/\\]+")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWord:
+    """A file or folder on this machine."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class HttpWord:
+    """A recording behind a URL that needs no credentials."""
+
+    url: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriveWord:
+    """A file or folder in Drive."""
+
+    file_id: str
+
+
+SourceWord = LocalWord | HttpWord | DriveWord
+
+
+@dataclass(frozen=True, slots=True)
+class FolderDest:
+    """Results go into this folder, under names made from their sources."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FileDest:
+    """The one result gets exactly this name."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BucketDest:
+    """Results become objects.
+
+    Attributes:
+        bucket: The bucket.
+        prefix: Ends with ``/`` or is empty; results get names made from their sources below it.
+        object_name: The one result gets exactly this name; None when ``prefix`` decides.
+    """
+
+    bucket: str
+    prefix: str
+    object_name: str | None = None
+
+
+Dest = FolderDest | FileDest | BucketDest
+
+
+def parse_source(word: str) -> SourceWord:
+    """Return what a SOURCE means.
+
+    Raises:
+        ConfigurationError: It has the form of something, but is not complete.
+    """
+    scheme, separator, rest = word.partition(":")
+    if separator and scheme.lower() == "drive":
+        if not _DRIVE_ID.fullmatch(rest):
+            raise _wrong(word, "drive: is followed by a file id, for example drive:1AbCdEfGhIjK")
+        return DriveWord(rest)
+    if separator and scheme.lower() in {"http", "https"}:
+        return _from_url(word)
+    if separator and rest.startswith("//"):
+        raise _wrong(word, "a source is a file, a folder, https://…, drive:ID or a Drive share link")
+    return LocalWord(Path(word).expanduser())
+
+
+def _from_url(word: str) -> SourceWord:
+    parts = urlsplit(word)
+    if not parts.hostname:
+        raise _wrong(word, "the URL names no host")
+    if parts.hostname in _DRIVE_HOSTS:
+        match = _DRIVE_PATH.search(parts.path)
+        file_id = match.group(1) if match else next(iter(parse_qs(parts.query).get("id", [])), "")
+        if not _DRIVE_ID.fullmatch(file_id):
+            raise _wrong(
+                word, "this Drive link names no file; use the link of Share › Copy link, or drive:ID"
+            )
+        return DriveWord(file_id)
+    return HttpWord(word, safe_name(unquote(PurePosixPath(parts.path).name)) or parts.hostname)
+
+
+def parse_dest(word: str, *, many: bool) -> Dest:
+    """Return what a DEST means.
+
+    Args:
+        word: What ``-o`` was given.
+        many: There is more than one source, so DEST cannot be the name of one result.
+    """
+    if word.startswith("gs://"):
+        bucket, _, name = word.removeprefix("gs://").partition("/")
+        if not bucket:
+            raise _wrong(word, "a bucket is written gs://bucket/prefix/")
+        if not name or name.endswith("/"):
+            return BucketDest(bucket, name)
+        if many or not PurePosixPath(name).suffix:
+            return BucketDest(bucket, f"{name}/")
+        return BucketDest(bucket, "", object_name=name)
+    if "://" in word:
+        raise _wrong(word, "a destination is a file, a folder or gs://bucket/prefix/")
+    path = Path(word).expanduser()
+    if many or word.endswith("/") or path.is_dir() or not path.suffix:
+        return FolderDest(path)
+    return FileDest(path)
+
+
+def safe_name(name: str) -> str:
+    """Return a recording's name as a file name: no separators, no control characters, at most 200 bytes."""
+    cleaned = _UNSAFE_IN_NAME.sub("_", name).strip(" .")
+    return cleaned.encode()[:200].decode(errors="ignore")
+
+
+def result_name(source_name: str, extension: str) -> str:
+    """Return the name of a result: the source's, with the suffix of a media file replaced.
+
+    ``Weekly sync.v2`` keeps its ``.v2``: only suffixes that name a kind of media are taken off.
+    """
+    name = safe_name(source_name) or "audio"
+    suffix = PurePosixPath(name).suffix
+    stem = name[: -len(suffix)] if suffix.lower() in MEDIA_SUFFIXES else name
+    return f"{stem or 'audio'}.{extension}"
+
+
+def _wrong(word: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"{word!r} cannot be used: {reason}", code="usage.invalid")

@@ -1,0 +1,1 @@
+"""What people and probes see: the dashboard with its API, the health port, and the server under both."""
