@@ -2,8 +2,8 @@
 """The peer most people have: download to disk, FFmpeg, upload from disk, one after the other.
 
 As its users write it: ``MediaIoBaseDownload`` with its default chunk size, ``subprocess`` for FFmpeg,
-``Blob.upload_from_filename`` with its defaults. ``DRIVE_EMULATOR_HOST`` and ``STORAGE_EMULATOR_HOST`` point it
-at emulators, with anonymous credentials. Prints its flags and one JSON line with the seconds of each step.
+``Blob.upload_from_filename`` with its defaults. ``DRIVE_EMULATOR_HOST`` and ``STORAGE_EMULATOR_HOST`` point
+it at emulators, with anonymous credentials. Prints its flags and one JSON line with the seconds of each step.
 
 Example:
     sequential.py FILE_ID BUCKET OBJECT --ffmpeg /usr/bin/ffmpeg -- -vn -c:a libmp3lame -b:a 128k
