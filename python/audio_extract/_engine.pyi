@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import final
 
 from audio_extract.engine_types import (
-    FileSource,
-    HttpSource,
     ProbeReport,
+    ProbeRequest,
     ProgressSnapshot,
     TransferReport,
     TransferRequest,
@@ -39,6 +38,7 @@ def transfer(
     *,
     source_token: Callable[[], tuple[str, float]] | None = None,
     sink_token: Callable[[], tuple[str, float]] | None = None,
+    before_commit: Callable[[], None] | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> TransferReport:
@@ -49,6 +49,8 @@ def transfer(
         source_token: Gives ``(access token, expiry in Unix seconds, UTC)``; called from engine threads, one
             call at a time, again before expiry and after a 401.
         sink_token: The same for the destination.
+        before_commit: Called after the last byte was read and before anything appears under the final name;
+            raises (usually ``SourceChangedError``) when the recording is no longer the planned revision.
         progress: Follows this transfer.
         cancel: Ends this transfer within a second: no object, no child, no upload session stays behind.
 
@@ -57,7 +59,7 @@ def transfer(
     """
 
 def probe(
-    source: HttpSource | FileSource,
+    request: ProbeRequest,
     *,
     source_token: Callable[[], tuple[str, float]] | None = None,
     cancel: CancelToken | None = None,

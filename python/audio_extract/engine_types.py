@@ -114,8 +114,15 @@ class Fetch(TypedDict):
     max_ranges: NotRequired[int]
     """Ranges in flight, 1 to 64; 8 by default."""
     stall_timeout_seconds: NotRequired[float]
+
+
+class Retry(TypedDict):
+    """How failed requests are tried again: ``min(base * 2^n, max)`` plus jitter; ``Retry-After`` is honoured."""
+
     max_attempts: NotRequired[int]
-    """Tries of one request before the transfer fails."""
+    """Tries of one request without progress; 7 by default."""
+    base_seconds: NotRequired[float]
+    max_seconds: NotRequired[float]
 
 
 class TransferRequest(TypedDict):
@@ -126,8 +133,9 @@ class TransferRequest(TypedDict):
     audio: Audio
     ffmpeg: Ffmpeg
     fetch: NotRequired[Fetch]
+    retry: NotRequired[Retry]
     memory_limit_bytes: NotRequired[int]
-    """Permits for bytes held by the transfer (fetched, parsed, waiting for upload); 64 MiB by default."""
+    """Permits for bytes held by the transfer (fetched, parsed, waiting for upload); 48 MiB by default."""
     traceparent: NotRequired[str | None]
     temp_directory: NotRequired[str | None]
     """Where a recording is spilled that FFmpeg cannot read from a pipe; the system's by default."""
@@ -179,7 +187,6 @@ class TransferReport(TypedDict):
     sink_requests: dict[str, int]
     retries: dict[str, int]
     """Reason → number, source and sink together."""
-    ffmpeg_version: str | None
     ffmpeg_arguments: list[list[str]]
     """One list for each child that ran."""
     ffmpeg_cpu_seconds: float
@@ -201,6 +208,16 @@ class ProgressSnapshot(TypedDict):
     elapsed_seconds: float
 
 
+class ProbeRequest(TypedDict):
+    """A recording to look into."""
+
+    source: HttpSource | FileSource
+    ffmpeg: NotRequired[Ffmpeg | None]
+    """Asked about containers other than MP4; without it their tracks stay unknown."""
+    fetch: NotRequired[Fetch]
+    retry: NotRequired[Retry]
+
+
 class ProbeTrack(TypedDict):
     """One audio track."""
 
@@ -210,6 +227,8 @@ class ProbeTrack(TypedDict):
     sample_rate_hz: int | None
     channels: int | None
     duration_seconds: float | None
+    copy_extension: str
+    """File name extension of a ``copy`` of this track: ``m4a``, ``ogg``, ``mp3``, ``flac``, ``wav`` or ``mka``."""
 
 
 class ProbePlan(TypedDict):

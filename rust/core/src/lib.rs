@@ -1,5 +1,28 @@
 //! The hot path of `audio-extract`: bytes from a source through FFmpeg into a verified object.
 //!
 //! No Python here: this crate builds and tests with plain cargo.
+//!
+//! # Memory
+//! A transfer holds at most `memory_limit_bytes` of media: `2 upload chunks + index of the recording + bytes fetched
+//! and not yet consumed`. Permits are taken before bytes are read ([`budget`]) and ride in the bytes themselves.
+//! Beside it stand the buffers of a few pipes and connections, some hundred KiB each.
 
+pub mod auth;
+pub mod budget;
+pub mod checksum;
 pub mod error;
+mod extract;
+pub mod mp4;
+pub mod probe;
+pub mod progress;
+pub mod request;
+mod retry;
+mod sink;
+mod source;
+mod spill;
+pub mod stages;
+#[cfg(test)]
+mod testing;
+pub mod transfer;
+
+pub use sink::crc32c_of;

@@ -1,0 +1,182 @@
+//! FFmpeg's command line for one extraction.
+
+use crate::request::{AudioSpec, Codec, Quality};
+
+/// Where FFmpeg reads from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// The pipe we write to.
+    Pipe,
+    /// A local MP4 that has to be read with seeks.
+    Mp4File(String),
+}
+
+/// MP3's default, in bits per second.
+const MP3_BITRATE: u32 = 128_000;
+
+/// LAME's level for a quality (`docs/decisions.md` has the measurements).
+const fn lame_level(quality: Quality) -> u32 {
+    match quality {
+        Quality::Fast => 7,
+        Quality::Standard => 5,
+        Quality::Best => 2,
+    }
+}
+
+/// The arguments, without the program.
+pub(crate) fn extraction(input: &Input, audio: &AudioSpec, track: u32) -> Vec<String> {
+    let mut list: Vec<String> = Vec::with_capacity(48);
+    let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
+    // Level verbose is where FFmpeg says how many samples it encoded; `-benchmark` where it says its CPU time.
+    add(&[
+        "-hide_banner",
+        "-nostdin",
+        "-nostats",
+        "-benchmark",
+        "-loglevel",
+        "level+verbose",
+        "-progress",
+        "pipe:2",
+    ]);
+    match input {
+        Input::Pipe => add(&["-protocol_whitelist", "pipe", "-i", "pipe:0"]),
+        // The demuxer is named, so that a playlist dressed as a recording cannot name other files.
+        Input::Mp4File(path) => {
+            add(&["-protocol_whitelist", "file", "-f", "mov", "-i"]);
+            add(&[&format!("file:{path}")]);
+        }
+    }
+    add(&[
+        "-map",
+        &format!("0:a:{track}"),
+        "-vn",
+        "-sn",
+        "-dn",
+        "-map_metadata",
+        "-1",
+        "-map_chapters",
+        "-1",
+    ]);
+    if audio.codec != Codec::Copy {
+        if let Some(rate) = audio.sample_rate_hz {
+            add(&["-ar", &rate.to_string()]);
+        }
+        if let Some(channels) = audio.channels {
+            add(&["-ac", &channels.to_string()]);
+        }
+    }
+    let bitrate = |default: Option<u32>| audio.bitrate_bps.or(default).map(|bitrate| bitrate.to_string());
+    let level = |default: Option<u32>| audio.compression_level.or(default).map(|level| level.to_string());
+    match audio.codec {
+        Codec::Mp3 => {
+            add(&["-c:a", "libmp3lame"]);
+            if let Some(bitrate) = bitrate(Some(MP3_BITRATE)) {
+                add(&["-b:a", &bitrate]);
+            }
+            if let Some(level) = level(Some(lame_level(audio.quality))) {
+                add(&["-compression_level", &level]);
+            }
+            // Without a bit reservoir every frame stands alone, so the bytes cannot depend on how the work was cut.
+            // The Info frame and the tag are ours (`mp3.rs`): FFmpeg cannot go back and fill them in on a pipe.
+            add(&["-reservoir", "0", "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3"]);
+        }
+        Codec::Aac => {
+            add(&["-c:a", "aac"]);
+            if let Some(bitrate) = bitrate(None) {
+                add(&["-b:a", &bitrate]);
+            }
+            add(FRAGMENTED_MP4);
+        }
+        Codec::Opus => {
+            add(&["-c:a", "libopus"]);
+            if let Some(bitrate) = bitrate(None) {
+                add(&["-b:a", &bitrate]);
+            }
+            if let Some(level) = level(match audio.quality {
+                Quality::Fast => Some(5),
+                Quality::Standard | Quality::Best => None,
+            }) {
+                add(&["-compression_level", &level]);
+            }
+            add(&["-f", "ogg"]);
+        }
+        Codec::Flac => {
+            add(&["-c:a", "flac"]);
+            if let Some(level) = level(None) {
+                add(&["-compression_level", &level]);
+            }
+            add(&["-f", "flac"]);
+        }
+        Codec::Wav => add(&["-c:a", "pcm_s16le", "-f", "wav"]),
+        Codec::Copy => add(&["-c:a", "copy"]),
+    }
+    if audio.codec != Codec::Mp3 {
+        let tags =
+            [("title", &audio.tags.title), ("date", &audio.tags.date), ("comment", &audio.tags.source)];
+        for (key, value) in tags {
+            if let Some(value) = value {
+                add(&["-metadata", &format!("{key}={value}")]);
+            }
+        }
+    }
+    if audio.codec != Codec::Copy {
+        add(&["-flush_packets", "0", "pipe:1"]);
+    }
+    list
+}
+
+/// MP4 that is written front to back: AAC has no plain container that a pipe can take and that players seek in.
+const FRAGMENTED_MP4: &[&str] =
+    &["-f", "mp4", "-movflags", "+empty_moov+default_base_moof", "-frag_duration", "10000000"];
+
+/// The arguments of a copy through FFmpeg.
+pub(crate) fn copy(input: &Input, audio: &AudioSpec, track: u32, codec_name: &str) -> Vec<String> {
+    let mut list = extraction(input, audio, track);
+    let words: &[&str] = match CopyContainer::for_codec(codec_name) {
+        CopyContainer::Mp4 => FRAGMENTED_MP4,
+        CopyContainer::Ogg => &["-f", "ogg"],
+        CopyContainer::Mp3 => &["-f", "mp3"],
+        CopyContainer::Flac => &["-f", "flac"],
+        CopyContainer::Wav => &["-f", "wav"],
+        CopyContainer::Matroska => &["-f", "matroska"],
+    };
+    list.extend(words.iter().copied().chain(["-flush_packets", "0", "pipe:1"]).map(str::to_owned));
+    list
+}
+
+/// What a copied track is put into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyContainer {
+    Mp4,
+    Ogg,
+    Mp3,
+    Flac,
+    Wav,
+    Matroska,
+}
+
+impl CopyContainer {
+    /// The container for a codec, by FFmpeg's name of it.
+    pub(crate) fn for_codec(name: &str) -> Self {
+        match name {
+            "aac" | "alac" | "ac3" | "eac3" | "ac-3" | "eac-3" => Self::Mp4,
+            "opus" | "vorbis" | "speex" => Self::Ogg,
+            "mp3" => Self::Mp3,
+            "flac" => Self::Flac,
+            name if name.starts_with("pcm") => Self::Wav,
+            _ => Self::Matroska,
+        }
+    }
+
+    /// The usual file name extension.
+    pub(crate) const fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "m4a",
+            Self::Ogg => "ogg",
+            Self::Mp3 => "mp3",
+            Self::Flac => "flac",
+            Self::Wav => "wav",
+            Self::Matroska => "mka",
+        }
+    }
+}

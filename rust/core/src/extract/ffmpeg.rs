@@ -1,0 +1,526 @@
+//! One FFmpeg child: three pipes drained together, a stall watchdog, a bounded tail of stderr, always reaped.
+
+use std::collections::VecDeque;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use crate::error::{EngineError, ErrorCode, Result};
+use crate::progress::Progress;
+use crate::request::FfmpegSpec;
+
+/// Lines of stderr that are kept.
+const TAIL_LINES: usize = 40;
+/// A longer line is cut.
+const TAIL_LINE_BYTES: usize = 500;
+/// Pipes of this size spare two thirds of the wake-ups of the 64 KiB default.
+const PIPE_BYTES: usize = 1024 * 1024;
+/// One read of the child's output.
+const READ_BYTES: usize = 128 * 1024;
+
+/// Bytes went in or came out, and who waits for whom.
+#[derive(Debug, Default)]
+struct Activity {
+    count: AtomicU64,
+    waiting_for_child: AtomicBool,
+    waiting_for_sink: AtomicBool,
+}
+
+/// A running child.
+#[derive(Debug)]
+pub(crate) struct Ffmpeg {
+    child: Child,
+    activity: Arc<Activity>,
+    stall: Duration,
+}
+
+/// Our end of the child's stdin. Dropping it is the end of the file for the child.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pipe: Option<ChildStdin>,
+    activity: Arc<Activity>,
+}
+
+/// Our end of the child's stdout.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pipe: ChildStdout,
+    buffer: BytesMut,
+    activity: Arc<Activity>,
+}
+
+/// The child's stderr.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    pipe: ChildStderr,
+    progress: Arc<Progress>,
+}
+
+/// What the child said.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Said {
+    lines: VecDeque<String>,
+    /// Messages of level error or worse, however many were kept.
+    errors: u64,
+    encoded_samples: Option<u64>,
+    cpu_seconds: f64,
+}
+
+impl Said {
+    /// The kept lines.
+    pub(crate) fn tail(&self) -> String {
+        self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Number of messages of level error or worse.
+    pub(crate) const fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// Samples per channel that went into the encoder, as FFmpeg counted them.
+    pub(crate) const fn encoded_samples(&self) -> Option<u64> {
+        self.encoded_samples
+    }
+
+    /// CPU time of the child, user and system.
+    pub(crate) const fn cpu_seconds(&self) -> f64 {
+        self.cpu_seconds
+    }
+
+    /// Whether a kept line contains `text`.
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        self.lines.iter().any(|line| line.contains(text))
+    }
+
+    fn push(&mut self, line: &str) {
+        if line.contains("[verbose]") || line.contains("[info]") || line.contains("[debug]") {
+            self.read_statistics(line);
+            return;
+        }
+        if line.contains("[error]") || line.contains("[fatal]") || line.contains("[panic]") {
+            self.errors += 1;
+        }
+        if self.lines.len() == TAIL_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.chars().filter(|c| !c.is_control()).take(TAIL_LINE_BYTES).collect());
+    }
+}
+
+impl Said {
+    /// `… 130 frames encoded (149504 samples); …` and `bench: utime=0.051s stime=0.012s rtime=0.060s`.
+    fn read_statistics(&mut self, line: &str) {
+        if let Some((_, rest)) = line.split_once("frames encoded (") {
+            self.encoded_samples = rest.split_once(" samples)").and_then(|(count, _)| count.parse().ok());
+        }
+        if let Some((_, rest)) = line.split_once("bench: utime=") {
+            let seconds =
+                |text: Option<&str>| text.and_then(|text| text.trim_end_matches('s').parse::<f64>().ok());
+            let mut words = rest.split_whitespace();
+            let user = seconds(words.next()).unwrap_or_default();
+            let system =
+                seconds(words.next().and_then(|word| word.strip_prefix("stime="))).unwrap_or_default();
+            self.cpu_seconds = user + system;
+        }
+    }
+}
+
+/// A started child with its pipes.
+pub(crate) struct Started {
+    pub(crate) child: Ffmpeg,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    pub(crate) messages: Messages,
+}
+
+/// Starts FFmpeg in a process group of its own.
+///
+/// # Errors
+/// `ffmpeg.not_found` when the binary cannot be started.
+pub(crate) fn start(
+    spec: &FfmpegSpec,
+    arguments: &[String],
+    with_input: bool,
+    progress: Arc<Progress>,
+) -> Result<Started> {
+    let mut command = Command::new(&spec.path);
+    command
+        .args(arguments)
+        .stdin(if with_input { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A terminal's Ctrl-C is ours to handle; the child is ended by us.
+        .process_group(0)
+        .kill_on_drop(true);
+    for (name, value) in &spec.environment {
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
+    }
+    let not_found = |error: std::io::Error| {
+        EngineError::new(
+            ErrorCode::FfmpegNotFound,
+            format!(
+                "starting FFmpeg at {}: {error}; install FFmpeg or set processing.ffmpeg.path",
+                spec.path
+            ),
+        )
+        .caused_by(error)
+    };
+    let mut child = command.spawn().map_err(not_found)?;
+    let missing = || EngineError::new(ErrorCode::Bug, "a pipe to FFmpeg is missing");
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take().ok_or_else(missing)?;
+    let stderr = child.stderr.take().ok_or_else(missing)?;
+    if spec.nice > 0
+        && let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
+    {
+        // Less politeness is no reason to fail.
+        let _ = rustix::process::setpriority_process(Some(pid), i32::from(spec.nice));
+    }
+    if let Some(stdin) = &stdin {
+        // Smaller pipes work too, only slower: a user's pipe quota may be used up.
+        let _ = rustix::pipe::fcntl_setpipe_size(stdin, PIPE_BYTES);
+    }
+    let activity = Arc::new(Activity::default());
+    activity.waiting_for_child.store(!with_input, Ordering::Relaxed);
+    Ok(Started {
+        input: Input { pipe: stdin, activity: Arc::clone(&activity) },
+        output: Output { pipe: stdout, buffer: BytesMut::new(), activity: Arc::clone(&activity) },
+        messages: Messages { pipe: stderr, progress },
+        child: Ffmpeg { child, activity, stall: Duration::from_secs_f64(spec.stall_timeout_seconds) },
+    })
+}
+
+impl Input {
+    /// Hands bytes to the child. `false`: it wants no more, and its exit status will say why.
+    ///
+    /// # Errors
+    /// `source.io` when the pipe fails in a way that is not the child's.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<bool> {
+        let Some(pipe) = &mut self.pipe else { return Ok(false) };
+        self.activity.waiting_for_child.store(true, Ordering::Relaxed);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match pipe.write(rest).await {
+                Ok(0) => return Ok(false),
+                Ok(count) => {
+                    self.activity.count.fetch_add(1, Ordering::Relaxed);
+                    rest = rest.get(count..).unwrap_or_default();
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return Ok(false);
+                }
+                Err(error) => {
+                    return Err(
+                        EngineError::new(ErrorCode::SourceIo, "writing to FFmpeg failed").caused_by(error)
+                    );
+                }
+            }
+        }
+        self.activity.waiting_for_child.store(false, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// The end of the recording: from here on the child has all it gets.
+    pub(crate) fn end(mut self) {
+        self.activity.waiting_for_child.store(true, Ordering::Relaxed);
+        self.pipe = None;
+    }
+}
+
+impl Output {
+    /// The next bytes of audio, or `None` at the end.
+    ///
+    /// # Errors
+    /// `source.io` when the pipe fails.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        self.activity.waiting_for_sink.store(false, Ordering::Relaxed);
+        self.buffer.reserve(READ_BYTES);
+        let count = self.pipe.read_buf(&mut self.buffer).await.map_err(|error| {
+            EngineError::new(ErrorCode::SourceIo, "reading from FFmpeg failed").caused_by(error)
+        })?;
+        self.activity.count.fetch_add(1, Ordering::Relaxed);
+        // Until the next call the child may be held up by us.
+        self.activity.waiting_for_sink.store(true, Ordering::Relaxed);
+        Ok((count > 0).then(|| self.buffer.split().freeze()))
+    }
+}
+
+impl Messages {
+    /// Reads everything and keeps the first lines whole, for [`super::sniff`].
+    ///
+    /// # Errors
+    /// `source.io` when the pipe fails.
+    pub(crate) async fn drain_all(self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let mut reader = BufReader::new(self.pipe).take(1024 * 1024);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).await.map_err(|error| {
+            EngineError::new(ErrorCode::SourceIo, "reading FFmpeg's messages failed").caused_by(error)
+        })? > 0
+        {
+            lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+            line.clear();
+        }
+        Ok(lines)
+    }
+
+    /// Reads everything the child says until it closes stderr; progress lines feed the counters.
+    ///
+    /// # Errors
+    /// `source.io` when the pipe fails.
+    pub(crate) async fn drain(self) -> Result<Said> {
+        let mut said = Said::default();
+        let mut reader = BufReader::new(self.pipe);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // A child that writes without end of line must not fill the memory.
+            let count =
+                (&mut reader).take(16 * 1024).read_until(b'\n', &mut line).await.map_err(|error| {
+                    EngineError::new(ErrorCode::SourceIo, "reading FFmpeg's messages failed").caused_by(error)
+                })?;
+            if count == 0 {
+                return Ok(said);
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim();
+            match progress_line(text) {
+                Some(("out_time_us", value)) => {
+                    // `N/A` before the first packet.
+                    if let Ok(micros) = value.parse::<f64>() {
+                        self.progress.set_audio_seconds(micros / 1e6);
+                    }
+                }
+                Some(_) => {}
+                None if text.is_empty() => {}
+                None => said.push(text),
+            }
+        }
+    }
+}
+
+/// FFmpeg's `-progress` writes `key=value` lines; everything else is a message.
+fn progress_line(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.split_once('=')?;
+    const KEYS: &[&str] = &[
+        "frame",
+        "fps",
+        "bitrate",
+        "total_size",
+        "out_time_us",
+        "out_time_ms",
+        "out_time",
+        "dup_frames",
+        "drop_frames",
+        "speed",
+        "progress",
+    ];
+    (KEYS.contains(&key) || key.starts_with("stream_")).then_some((key, value.trim()))
+}
+
+impl Ffmpeg {
+    /// Waits for the end of the child; kills it when it neither reads nor writes for the stall time.
+    ///
+    /// # Errors
+    /// `ffmpeg.stalled`.
+    pub(crate) async fn wait(&mut self) -> Result<ExitStatus> {
+        let mut seen = self.activity.count.load(Ordering::Relaxed);
+        let mut idle = Duration::ZERO;
+        let tick = (self.stall / 4).clamp(Duration::from_millis(5), Duration::from_secs(5));
+        loop {
+            match tokio::time::timeout(tick, self.child.wait()).await {
+                Ok(Ok(status)) => return Ok(status),
+                Ok(Err(error)) => {
+                    return Err(
+                        EngineError::new(ErrorCode::Bug, "waiting for FFmpeg failed").caused_by(error)
+                    );
+                }
+                Err(_) => {}
+            }
+            let now = self.activity.count.load(Ordering::Relaxed);
+            let to_blame = self.activity.waiting_for_child.load(Ordering::Relaxed)
+                && !self.activity.waiting_for_sink.load(Ordering::Relaxed);
+            if now != seen || !to_blame {
+                seen = now;
+                idle = Duration::ZERO;
+                continue;
+            }
+            idle += tick;
+            if idle >= self.stall {
+                self.kill().await;
+                return Err(EngineError::new(
+                    ErrorCode::FfmpegStalled,
+                    format!(
+                        "FFmpeg neither read nor wrote for {} seconds and was stopped",
+                        self.stall.as_secs_f64()
+                    ),
+                ));
+            }
+        }
+    }
+
+    /// Ends the child and its process group, and reaps it.
+    pub(crate) async fn kill(&mut self) {
+        if let Some(pid) =
+            self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
+        {
+            // It may have ended by itself in this moment.
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+        let _ = self.child.kill().await;
+    }
+}
+
+/// What an exit means. `produced` is the number of bytes that came out.
+///
+/// # Errors
+/// One of the `media.*` and `ffmpeg.*` codes, with the tail of stderr.
+pub(crate) fn judge(status: ExitStatus, said: &Said, produced: u64, name: &str, track: u32) -> Result<()> {
+    use std::os::unix::process::ExitStatusExt as _;
+    let fail = |code: ErrorCode, message: String| {
+        let tail = said.tail();
+        Err(EngineError {
+            ffmpeg_tail: (!tail.is_empty()).then_some(tail),
+            ..EngineError::new(code, message)
+        })
+    };
+    if let Some(signal) = status.signal() {
+        return fail(
+            ErrorCode::FfmpegKilled,
+            format!(
+                "extracting the audio of {name}: FFmpeg was killed by signal {signal}; \
+                     if that is 9, the machine may have run out of memory"
+            ),
+        );
+    }
+    if said.contains("matches no streams") {
+        return if track == 0 {
+            fail(ErrorCode::MediaNoAudio, format!("{name} has no audio track"))
+        } else {
+            fail(
+                ErrorCode::MediaTrackNotFound,
+                format!(
+                    "{name} has no audio track number {track} (counted from 0); choose another with --track"
+                ),
+            )
+        };
+    }
+    if said.contains("Unknown encoder")
+        || said.contains("Unrecognized option")
+        || said.contains("Option not found")
+    {
+        return fail(
+            ErrorCode::FfmpegOptions,
+            "this FFmpeg lacks an encoder or option that is needed; install a complete FFmpeg (with libmp3lame)".to_owned(),
+        );
+    }
+    if said.contains("does not support the sample rate")
+        || said.contains("Specified sample rate")
+        || said.contains("not supported by")
+    {
+        return fail(
+            ErrorCode::FfmpegOptions,
+            "the encoder does not support this sample rate, bitrate or number of channels; correct processing.audio_format".to_owned(),
+        );
+    }
+    // Matroska's and WebM's way to be cut off; MP4 is found out by its index before.
+    if said.contains("File ended prematurely") {
+        return fail(
+            ErrorCode::MediaUnreadable,
+            format!("{name} is cut off: it ends before its end; upload or record it again"),
+        );
+    }
+    if !status.success() {
+        let code = status.code().unwrap_or(-1);
+        return fail(
+            ErrorCode::MediaUnreadable,
+            format!(
+                "FFmpeg cannot read {name} (exit code {code}): it is damaged, cut off or not a recording"
+            ),
+        );
+    }
+    if produced == 0 {
+        return fail(
+            ErrorCode::MediaUnreadable,
+            format!("{name} holds no sound that can be read: nothing came out of FFmpeg"),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    fn said(line: &str) -> Said {
+        let mut said = Said::default();
+        said.push(line);
+        said
+    }
+
+    #[test]
+    fn progress_lines_are_told_from_messages() {
+        assert_eq!(progress_line("out_time_us=1000"), Some(("out_time_us", "1000")));
+        assert_eq!(progress_line("[mov,mp4 @ 0x1] [warning] a=b"), None);
+        assert_eq!(progress_line("Invalid data"), None);
+    }
+
+    #[test]
+    fn statistics_are_read_from_old_and_new_versions() {
+        let old = said(
+            "[verbose]   Output stream #0:0 (audio): 130 frames encoded (149504 samples); 131 packets muxed",
+        );
+        assert_eq!(old.encoded_samples(), Some(149_504));
+        let new = said(
+            "[out#0/mp3 @ 0x5] [verbose]   Output stream #0:0 (audio): 9 frames encoded (77 samples); 1 packets",
+        );
+        assert_eq!(new.encoded_samples(), Some(77));
+        let bench = said("[info] bench: utime=1.500s stime=0.250s rtime=2.000s");
+        assert!((bench.cpu_seconds() - 1.75).abs() < 1e-9);
+        assert_eq!(bench.tail(), "");
+    }
+
+    #[test]
+    fn exits_are_told_apart() {
+        use ErrorCode as C;
+        let exit = |code: i32| ExitStatus::from_raw(code << 8);
+        for (status, line, produced, track, want) in [
+            (exit(0), "", 0, 0, C::MediaUnreadable),
+            (exit(1), "Stream map '0:a:0' matches no streams.", 0, 0, C::MediaNoAudio),
+            (exit(1), "Stream map '0:a:3' matches no streams.", 0, 3, C::MediaTrackNotFound),
+            (exit(1), "pipe:0: Invalid data found when processing input", 0, 0, C::MediaUnreadable),
+            (exit(1), "Unknown encoder 'libmp3lame'", 0, 0, C::FfmpegOptions),
+            (exit(0), "[matroska] [error] File ended prematurely at pos. 5", 9, 0, C::MediaUnreadable),
+            (ExitStatus::from_raw(9), "", 9, 0, C::FfmpegKilled),
+        ] {
+            assert_eq!(judge(status, &said(line), produced, "x", track).unwrap_err().code, want, "{line}");
+        }
+        judge(exit(0), &said("[mp3] [warning] something"), 9, "x", 0).unwrap();
+    }
+
+    #[test]
+    fn the_tail_is_bounded() {
+        let mut said = Said::default();
+        for n in 0..1000 {
+            said.push(&format!("[error] {n} {}", "x".repeat(10_000)));
+        }
+        assert_eq!(said.errors(), 1000);
+        assert!(said.tail().len() <= TAIL_LINES * (TAIL_LINE_BYTES + 1));
+        assert!(said.contains("[error] 999"));
+    }
+}

@@ -1,0 +1,157 @@
+//! Where recordings come from: ranges of bytes of one revision, in order, within the budget.
+
+mod fetch;
+mod file;
+mod http;
+
+pub(crate) use fetch::{Drive, Pieces, fetch_in_order};
+pub(crate) use file::FileSource;
+pub(crate) use http::{HttpOptions, HttpSource, client};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::budget::{Budget, Permit};
+use crate::error::{EngineError, ErrorCode, Result};
+
+/// A half-open range of a recording; without an end it reaches to the end of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) start: u64,
+    pub(crate) end: Option<u64>,
+}
+
+/// An opened recording.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Http(HttpSource),
+    File(FileSource),
+}
+
+impl Source {
+    /// How messages call it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Http(http) => http.name(),
+            Self::File(file) => file.name(),
+        }
+    }
+
+    /// Size in bytes, once known.
+    pub(crate) fn size(&self) -> Option<u64> {
+        match self {
+            Self::Http(http) => http.size(),
+            Self::File(file) => Some(file.size()),
+        }
+    }
+
+    /// Reads one range into `out`, in pieces, resuming after broken bodies.
+    pub(crate) async fn fetch(
+        &self,
+        range: Range,
+        room: Room,
+        out: &mpsc::UnboundedSender<Bytes>,
+    ) -> Result<()> {
+        match self {
+            Self::Http(http) => http.fetch(range, room, out).await,
+            Self::File(file) => file.fetch(range, room, out).await,
+        }
+    }
+
+    /// Fails with `source.changed` when the recording is no longer the one that was opened.
+    pub(crate) async fn confirm_unchanged(&self) -> Result<()> {
+        match self {
+            // Every answer was compared with the first one already.
+            Self::Http(_) => Ok(()),
+            Self::File(file) => file.confirm_unchanged().await,
+        }
+    }
+}
+
+/// Reads the index of a recording: small, frugal, outside the range budget (its own reserve pays for it).
+pub(crate) struct IndexReader<'a> {
+    source: &'a Source,
+    budget: &'a Budget,
+}
+
+impl<'a> IndexReader<'a> {
+    pub(crate) const fn new(source: &'a Source, budget: &'a Budget) -> Self {
+        Self { source, budget }
+    }
+}
+
+impl crate::mp4::RangeReader for IndexReader<'_> {
+    async fn read_range(&self, offset: u64, len: u64) -> Result<Bytes> {
+        let end = offset.checked_add(len).ok_or_else(|| {
+            EngineError::new(ErrorCode::MediaUnreadable, "a box of this file ends beyond 2^64")
+        })?;
+        let end = self.source.size().map_or(end, |size| end.min(size));
+        if end <= offset {
+            return Ok(Bytes::new());
+        }
+        let permit = self.budget.acquire(end - offset).await;
+        let (out, mut pieces) = mpsc::unbounded_channel();
+        self.source.fetch(Range { start: offset, end: Some(end) }, Room::prepaid(permit), &out).await?;
+        drop(out);
+        let mut whole = bytes::BytesMut::with_capacity(usize::try_from(end - offset).unwrap_or_default());
+        while let Some(piece) = pieces.recv().await {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.source.size()
+    }
+}
+
+/// Who pays for the bytes of a range.
+#[derive(Debug)]
+pub(crate) enum Room {
+    /// The whole range was paid for before it was asked for.
+    Prepaid {
+        /// What is left of the payment.
+        permit: Permit,
+        /// Bytes handed out so far.
+        received: u64,
+        /// Permit bytes handed out so far.
+        given: u64,
+    },
+    /// A range of unknown or great length pays piece by piece.
+    Metered(Budget),
+}
+
+/// The most one read of a body brings; paid for before the read.
+const LARGEST_PIECE: u64 = 512 * 1024;
+
+impl Room {
+    pub(crate) const fn prepaid(permit: Permit) -> Self {
+        Self::Prepaid { permit, received: 0, given: 0 }
+    }
+
+    /// Waits until one more piece may be read.
+    pub(crate) async fn before_read(&self) -> Option<Permit> {
+        match self {
+            Self::Prepaid { .. } => None,
+            Self::Metered(budget) => Some(budget.acquire(LARGEST_PIECE).await),
+        }
+    }
+
+    /// Ties the payment to the piece that was read.
+    pub(crate) fn pay(&mut self, taken: Option<Permit>, piece: Bytes) -> Bytes {
+        let len = piece.len() as u64;
+        match self {
+            Self::Prepaid { permit, received, given } => {
+                *received += len;
+                // Whole units only: what rounding leaves over goes with a later piece.
+                let Some(part) = permit.split(received.saturating_sub(*given)) else { return piece };
+                *given += part.bytes();
+                part.attach(piece)
+            }
+            Self::Metered(_) => match taken.and_then(|mut permit| permit.split(len)) {
+                Some(part) => part.attach(piece),
+                None => piece,
+            },
+        }
+    }
+}

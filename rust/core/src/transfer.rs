@@ -1,0 +1,719 @@
+//! One transfer: source → extract → sink. Wires the parts together and owns none of their work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::TokenProvider;
+use crate::budget::{Budget, Permit};
+use crate::checksum::SourceDigest;
+use crate::error::{EngineError, ErrorCode, Result};
+use crate::extract::arguments::{self, Input};
+use crate::extract::ffmpeg;
+use crate::extract::mp3::Mp3Head;
+use crate::extract::sniff;
+use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
+use crate::progress::{Phase, Progress};
+use crate::request::{Codec, SinkSpec, SourceSpec, StoredObject, Strategy, TransferReport, TransferRequest};
+use crate::sink::{End, FileSink, GcsOptions, GcsSink, Sink};
+use crate::source::{
+    self, Drive, FileSource, HttpOptions, HttpSource, IndexReader, Pieces, Range, Source, fetch_in_order,
+};
+use crate::spill::Spill;
+use crate::stages::Stages;
+
+/// Gaps in a remote recording that are worth a request of their own.
+pub(crate) const REMOTE_GAP_BYTES: u64 = 256 * 1024;
+/// Gaps in a local file that are worth a seek.
+const LOCAL_GAP_BYTES: u64 = 64 * 1024;
+/// Pieces of a local file that are read ahead.
+const LOCAL_RANGES: usize = 2;
+/// One local read-ahead.
+const LOCAL_RANGE_BYTES: u64 = 1024 * 1024;
+/// Copied audio is gathered into buffers of this size, so that it does not hold the video around it in memory.
+const COPY_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Asks the caller whether the recording is still the planned revision; may block.
+pub type ConfirmCallback = dyn Fn() -> Result<()> + Send + Sync;
+
+/// What a transfer needs from its caller besides the request.
+#[derive(Default, Clone)]
+pub struct Hooks {
+    /// Tokens for the source.
+    pub source_tokens: Option<Arc<TokenProvider>>,
+    /// Tokens for the destination.
+    pub sink_tokens: Option<Arc<TokenProvider>>,
+    /// Asked after the last byte was read and before anything appears under the final name.
+    pub before_commit: Option<Arc<ConfirmCallback>>,
+    /// Counters the caller reads meanwhile.
+    pub progress: Arc<Progress>,
+    /// Ends the transfer.
+    pub cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
+/// Carries out one transfer.
+///
+/// On any error nothing stands under the final name, and no child, temporary file or upload session stays behind.
+///
+/// # Errors
+/// Every [`ErrorCode`]; its kind says what to do next.
+pub async fn transfer(request: TransferRequest, hooks: Hooks) -> Result<TransferReport> {
+    request.validate()?;
+    hooks.progress.start();
+    let cancel = hooks.cancel.clone();
+    let run = Run::new(request, hooks);
+    let mut sink = run.open_sink().await?;
+    let result = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(EngineError::new(ErrorCode::Cancelled, "the transfer was cancelled")),
+        result = run.carry_out(&mut sink) => result,
+    };
+    if result.is_err() {
+        sink.abort().await;
+    }
+    result
+}
+
+/// How the recording's bytes reach FFmpeg.
+enum Feed {
+    /// Header and audio runs of an MP4.
+    Remux(Box<AudioPlan>),
+    /// Every byte.
+    Whole,
+    /// A file that FFmpeg reads itself, because it has to seek.
+    Mp4File(String),
+}
+
+/// The recording, opened and understood.
+struct Opened {
+    source: Arc<Source>,
+    feed: Feed,
+    fallback_reason: Option<String>,
+    strategy: Strategy,
+    codec_name: Option<String>,
+    seconds: Option<f64>,
+    /// Samples FFmpeg will decode, where the index tells, and their rate.
+    samples: Option<(u64, u32)>,
+    /// Pays for the index as long as it is held.
+    _index: Option<Permit>,
+    /// Removes itself.
+    _spill: Option<Spill>,
+}
+
+/// What came out of the extraction.
+struct Extracted {
+    bytes: u64,
+    audio_seconds: Option<f64>,
+}
+
+struct Run {
+    request: TransferRequest,
+    hooks: Hooks,
+    budget: Budget,
+    stages: Stages,
+    children: std::sync::Mutex<Children>,
+}
+
+#[derive(Default)]
+struct Children {
+    arguments: Vec<Vec<String>>,
+    cpu_seconds: f64,
+}
+
+/// How one pass through FFmpeg ended.
+enum Pass {
+    Done(Extracted),
+    /// The head said a wrong length and has left already; with these samples it would have been right.
+    WrongLength {
+        samples: u64,
+    },
+}
+
+impl Run {
+    fn new(request: TransferRequest, hooks: Hooks) -> Self {
+        let budget = Budget::new(request.memory_limit_bytes);
+        Self { request, hooks, budget, stages: Stages::default(), children: std::sync::Mutex::default() }
+    }
+
+    async fn open_sink(&self) -> Result<Sink> {
+        let progress = Arc::clone(&self.hooks.progress);
+        Ok(match &self.request.sink {
+            SinkSpec::Gcs(spec) => {
+                let stall = Duration::from_secs_f64(self.request.fetch.stall_timeout_seconds);
+                let options = GcsOptions {
+                    spec: spec.clone(),
+                    tokens: self.hooks.sink_tokens.clone().filter(|_| spec.authenticated),
+                    retry: self.request.retry,
+                    stall,
+                };
+                Sink::Gcs(GcsSink::new(source::client(stall)?, options, progress, self.stages.clone())?)
+            }
+            SinkSpec::File { path, overwrite, direct } => {
+                Sink::File(FileSink::new(path, *overwrite, *direct, progress)?)
+            }
+        })
+    }
+
+    async fn carry_out(&self, sink: &mut Sink) -> Result<TransferReport> {
+        // The upload's share is set aside first: fetching can then never starve it.
+        let _upload = self.budget.acquire(self.request.upload_reserve()).await;
+        let opened = self.open().await?;
+        self.hooks.progress.set_phase(Phase::Transfer);
+        if let Some(seconds) = opened.seconds {
+            self.hooks.progress.set_audio_total_seconds(seconds);
+        }
+        let upload = self.stages.begin("upload");
+        let extracted = match (&opened.feed, self.request.audio.codec) {
+            (Feed::Remux(plan), Codec::Copy) if plan.copyable_to_m4a() => {
+                self.copy(&opened, plan, sink).await?
+            }
+            _ => self.extract(&opened, sink).await?,
+        };
+        self.hooks.progress.set_phase(Phase::Verify);
+        let verify = self.stages.begin("verify");
+        opened.source.confirm_unchanged().await?;
+        self.confirm().await?;
+        let stored = sink.finish(End { bytes: extracted.bytes }).await?;
+        verify.set("size_bytes", stored.size_bytes);
+        verify.set("crc32c", stored.crc32c.as_str());
+        verify.end();
+        upload.set("bytes", stored.size_bytes);
+        upload.end();
+        self.hooks.progress.set_stored(stored.size_bytes);
+        self.hooks.progress.set_phase(Phase::Done);
+        Ok(self.report(&opened, extracted, stored))
+    }
+
+    async fn confirm(&self) -> Result<()> {
+        let Some(callback) = self.hooks.before_commit.clone() else { return Ok(()) };
+        tokio::task::spawn_blocking(move || callback()).await.map_err(|error| {
+            EngineError::new(ErrorCode::Bug, "confirming the revision panicked").caused_by(error)
+        })?
+    }
+
+    fn report(&self, opened: &Opened, extracted: Extracted, stored: StoredObject) -> TransferReport {
+        let counts = self.hooks.progress.counts();
+        let children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        TransferReport {
+            stored,
+            strategy: opened.strategy,
+            fallback_reason: opened.fallback_reason.clone(),
+            source_size_bytes: opened.source.size(),
+            fetched_bytes: self.hooks.progress.fetched_bytes(),
+            audio_seconds: extracted.audio_seconds,
+            source_requests: counts.source_requests,
+            sink_requests: counts.sink_requests,
+            retries: counts.retries,
+            ffmpeg_arguments: children.arguments.clone(),
+            ffmpeg_cpu_seconds: children.cpu_seconds,
+            peak_permits_bytes: self.budget.peak_bytes(),
+            stages: self.stages.snapshot(),
+        }
+    }
+
+    /// Opens the recording and reads its index.
+    async fn open(&self) -> Result<Opened> {
+        let stage = self.stages.begin("fetch.index");
+        let source = Arc::new(open_source(
+            &self.request.source,
+            &self.hooks,
+            Duration::from_secs_f64(self.request.fetch.stall_timeout_seconds),
+            self.request.retry,
+            &self.stages,
+        )?);
+        let indexed = match mp4::index(&IndexReader::new(&source, &self.budget)).await {
+            Ok(indexed) => Some(indexed),
+            // The server ignores Range: the file can only be read from its beginning.
+            Err(error) if error.code == ErrorCode::SourceBadRange && error.status == Some(200) => None,
+            Err(error) => return Err(error),
+        };
+        if source.size() == Some(0) {
+            return Err(EngineError::new(
+                ErrorCode::MediaUnreadable,
+                format!(
+                    "{} is empty (0 bytes): the upload did not finish; record or upload it again",
+                    source.name()
+                ),
+            ));
+        }
+        let opened = match indexed {
+            Some(Indexed::Movie(movie)) => self.open_movie(source, movie, &stage).await?,
+            Some(Indexed::Other { container, reason }) => {
+                stage.set("container", container.as_str());
+                Opened { fallback_reason: Some(reason), ..self.opened(source, Feed::Whole) }
+            }
+            None => self.open_unranged(source).await?,
+        };
+        if let Some(reason) = &opened.fallback_reason {
+            self.stages.event("fetch.index", "fallback", [("reason", reason.as_str().into())]);
+        }
+        stage.set("bytes", self.hooks.progress.fetched_bytes());
+        stage.end();
+        Ok(opened)
+    }
+
+    fn opened(&self, source: Arc<Source>, feed: Feed) -> Opened {
+        Opened {
+            source,
+            feed,
+            fallback_reason: None,
+            strategy: match self.request.fetch.strategy {
+                // Without a plan there are no gaps to skip.
+                Strategy::AudioOnly => Strategy::Parallel,
+                strategy => strategy,
+            },
+            codec_name: None,
+            seconds: None,
+            samples: None,
+            _index: None,
+            _spill: None,
+        }
+    }
+
+    async fn open_movie(
+        &self,
+        source: Arc<Source>,
+        movie: Movie,
+        stage: &crate::stages::Stage,
+    ) -> Result<Opened> {
+        stage.set("container", "mp4");
+        let track = self.request.audio.track as usize;
+        let info = movie.tracks().get(track);
+        let codec_name = info.map(|info| info.codec.clone());
+        let seconds = info.and_then(|info| info.duration_seconds).or_else(|| movie.duration_seconds());
+        let named = |error: EngineError| {
+            let message = format!("{}: {}", source.name(), error.message);
+            EngineError { message, ..error }
+        };
+        let index = self.budget.acquire(movie.retained_bytes()).await;
+        match movie.audio_plan(track) {
+            Ok(plan) => {
+                let strategy = match (&*source, self.request.fetch.strategy) {
+                    (Source::File(_), _) => Strategy::AudioOnly,
+                    (Source::Http(_), strategy) => strategy,
+                };
+                let rate = info.and_then(|info| info.sample_rate_hz);
+                let samples = plan.expected_samples().zip(rate);
+                Ok(Opened {
+                    strategy,
+                    codec_name,
+                    seconds,
+                    samples,
+                    _index: Some(index),
+                    ..self.opened(source, Feed::Remux(Box::new(plan)))
+                })
+            }
+            Err(PlanRefusal::Impossible(error)) => Err(named(error)),
+            Err(PlanRefusal::Fallback { reason }) => {
+                let (feed, spill) = if !movie.index_precedes_media() {
+                    match &*source {
+                        Source::File(file) => (Feed::Mp4File(file.path().display().to_string()), None),
+                        Source::Http(_) => {
+                            let spill = self.spill(&source).await?;
+                            (Feed::Mp4File(spill.path().display().to_string()), Some(spill))
+                        }
+                    }
+                } else {
+                    (Feed::Whole, None)
+                };
+                Ok(Opened {
+                    codec_name,
+                    seconds,
+                    fallback_reason: Some(reason),
+                    _spill: spill,
+                    ..self.opened(source, feed)
+                })
+            }
+        }
+    }
+
+    /// A server without ranges: whatever may need seeking goes through a temporary file.
+    async fn open_unranged(&self, source: Arc<Source>) -> Result<Opened> {
+        let spill = self.spill(&source).await?;
+        let path = spill.path().display().to_string();
+        let reason = "the server does not support ranges".to_owned();
+        let local = Arc::new(Source::File(FileSource::open(&path, Some(source.name()), Arc::default())?));
+        let opened = match mp4::index(&IndexReader::new(&local, &self.budget)).await? {
+            Indexed::Movie(movie) => {
+                let stage = self.stages.begin("fetch.index");
+                Box::pin(self.open_movie(local, movie, &stage)).await?
+            }
+            Indexed::Other { .. } => self.opened(local, Feed::Whole),
+        };
+        Ok(Opened {
+            fallback_reason: Some(reason),
+            strategy: Strategy::Stream,
+            _spill: Some(spill),
+            ..opened
+        })
+    }
+
+    async fn spill(&self, source: &Arc<Source>) -> Result<Spill> {
+        let mut digest = self.digest();
+        let (mut pieces, drive) = self.fetch_whole(source);
+        let mut spill =
+            Spill::create(self.request.temp_directory.as_deref(), source.name(), source.size()).await?;
+        let write = async {
+            while let Some((_, piece)) = pieces.next().await {
+                digest.update(&piece);
+                spill.write(piece).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(drive, write)?;
+        digest.verify(source.name())?;
+        spill.close();
+        self.stages.event("fetch.index", "spilled", [("bytes", spill.len().into())]);
+        Ok(spill)
+    }
+
+    fn digest(&self) -> SourceDigest {
+        match &self.request.source {
+            SourceSpec::Http { md5, sha256, .. } => SourceDigest::new(md5.as_deref(), sha256.as_deref()),
+            SourceSpec::File { .. } => SourceDigest::new(None, None),
+        }
+    }
+
+    /// Size of one range, so that several fit beside the index and the upload.
+    fn range_bytes(&self) -> u64 {
+        let free = self.budget.available_bytes().saturating_sub(64 * 1024);
+        self.request.fetch.range_size_bytes.min(free / 3).max(64 * 1024)
+    }
+
+    /// Every byte of the recording, in order.
+    fn fetch_whole(&self, source: &Arc<Source>) -> (Pieces, Drive) {
+        let sequential = self.request.fetch.strategy == Strategy::Stream;
+        let (step, at_once) = match &**source {
+            Source::File(_) => (LOCAL_RANGE_BYTES.min(self.range_bytes()), LOCAL_RANGES),
+            Source::Http(_) => (self.range_bytes(), self.request.fetch.max_ranges),
+        };
+        let ranged = match &**source {
+            Source::Http(http) => http.ranges_work(),
+            Source::File(_) => true,
+        };
+        let ranges: Box<dyn Iterator<Item = Range> + Send> = match source.size() {
+            Some(size) if ranged && !sequential => Box::new(
+                (0..size.div_ceil(step))
+                    .map(move |n| Range { start: n * step, end: Some(((n + 1) * step).min(size)) }),
+            ),
+            _ => Box::new(std::iter::once(Range { start: 0, end: None })),
+        };
+        if let Some(size) = source.size() {
+            self.hooks.progress.set_fetch_total(self.hooks.progress.fetched_bytes() + size);
+        }
+        fetch_in_order(Arc::clone(source), ranges, at_once, self.budget.clone())
+    }
+
+    /// The bytes a plan needs, in order. The whole file where its checksum can then be compared.
+    fn fetch_planned(&self, opened: &Opened, plan: &AudioPlan, digest: &SourceDigest) -> (Pieces, Drive) {
+        let (gap, step, at_once) = match (&*opened.source, opened.strategy) {
+            (Source::File(_), _) => {
+                (LOCAL_GAP_BYTES, LOCAL_RANGE_BYTES.min(self.range_bytes()), LOCAL_RANGES)
+            }
+            (Source::Http(_), Strategy::AudioOnly) => {
+                (REMOTE_GAP_BYTES, self.range_bytes(), self.request.fetch.max_ranges)
+            }
+            (Source::Http(_), Strategy::Stream) => (u64::MAX, u64::MAX, 1),
+            (Source::Http(_), Strategy::Parallel) => {
+                (u64::MAX, self.range_bytes(), self.request.fetch.max_ranges)
+            }
+        };
+        let whole = digest.is_wanted() && opened.strategy != Strategy::AudioOnly;
+        let size = opened.source.size();
+        let ranges: Box<dyn Iterator<Item = Range> + Send> = match size.filter(|_| whole) {
+            Some(size) if opened.strategy == Strategy::Stream => {
+                Box::new(std::iter::once(Range { start: 0, end: Some(size) }))
+            }
+            Some(size) => Box::new(
+                (0..size.div_ceil(step))
+                    .map(move |n| Range { start: n * step, end: Some(((n + 1) * step).min(size)) }),
+            ),
+            None => Box::new(
+                plan.fetch_ranges(gap, step).map(|(start, len)| Range { start, end: Some(start + len) }),
+            ),
+        };
+        let total = size.filter(|_| whole).unwrap_or_else(|| plan.fetch_cost(gap, step).bytes);
+        self.hooks.progress.set_fetch_total(self.hooks.progress.fetched_bytes() + total);
+        fetch_in_order(Arc::clone(&opened.source), ranges, at_once, self.budget.clone())
+    }
+
+    /// Copies an MP4's audio into an M4A, without FFmpeg.
+    async fn copy(&self, opened: &Opened, plan: &AudioPlan, sink: &mut Sink) -> Result<Extracted> {
+        let mut digest = if opened.strategy == Strategy::AudioOnly {
+            SourceDigest::new(None, None)
+        } else {
+            self.digest()
+        };
+        let stage = self.stages.begin("fetch.ranges");
+        let (mut pieces, drive) = self.fetch_planned(opened, plan, &digest);
+        let tags = &self.request.audio.tags;
+        let head = plan.m4a_header(&mp4::Tags {
+            title: tags.title.as_deref(),
+            date: tags.date.as_deref(),
+            source: tags.source.as_deref(),
+        })?;
+        let mut bytes = 0;
+        let carry = async {
+            let mut buffer = BytesMut::new();
+            for piece in head {
+                bytes += piece.len() as u64;
+                sink.write(piece).await?;
+            }
+            let mut picker = plan.picker();
+            let mut picked = Vec::new();
+            while let Some((offset, piece)) = pieces.next().await {
+                digest.update(&piece);
+                picker.push(offset, &piece, &mut picked)?;
+                for audio in picked.drain(..) {
+                    buffer.extend_from_slice(&audio);
+                    if buffer.len() >= COPY_BUFFER_BYTES {
+                        bytes += buffer.len() as u64;
+                        sink.write(buffer.split().freeze()).await?;
+                        buffer.reserve(COPY_BUFFER_BYTES + COPY_BUFFER_BYTES / 4);
+                    }
+                }
+            }
+            buffer.extend(picker.finish()?);
+            if !buffer.is_empty() {
+                bytes += buffer.len() as u64;
+                sink.write(buffer.freeze()).await?;
+            }
+            Ok::<_, EngineError>(())
+        };
+        tokio::try_join!(drive, carry)?;
+        digest.verify(opened.source.name())?;
+        stage.set("bytes", self.hooks.progress.fetched_bytes());
+        stage.end();
+        if let Some(seconds) = opened.seconds {
+            self.hooks.progress.set_audio_seconds(seconds);
+        }
+        Ok(Extracted { bytes, audio_seconds: opened.seconds })
+    }
+
+    /// Sends the recording through FFmpeg, a second time when the predicted length was wrong and could not be mended.
+    async fn extract(&self, opened: &Opened, sink: &mut Sink) -> Result<Extracted> {
+        let mut known = None;
+        loop {
+            match self.pass(opened, sink, known).await? {
+                Pass::Done(extracted) => return Ok(extracted),
+                Pass::WrongLength { samples } if known.is_none() => {
+                    self.stages.event("upload", "wrong_length", [("samples", samples.into())]);
+                    sink.abort().await;
+                    *sink = self.open_sink().await?;
+                    known = Some(samples);
+                }
+                Pass::WrongLength { .. } => {
+                    return Err(EngineError::new(
+                        ErrorCode::Bug,
+                        "the length of the audio differs from pass to pass",
+                    ));
+                }
+            }
+        }
+    }
+
+    async fn pass(&self, opened: &Opened, sink: &mut Sink, known: Option<u64>) -> Result<Pass> {
+        let audio = &self.request.audio;
+        let name = opened.source.name();
+        let (input, track) = match &opened.feed {
+            Feed::Remux(_) => (Input::Pipe, 0),
+            Feed::Whole => (Input::Pipe, audio.track),
+            Feed::Mp4File(path) => (Input::Mp4File(path.clone()), audio.track),
+        };
+        let arguments = if audio.codec == Codec::Copy {
+            let codec = match &opened.codec_name {
+                Some(codec) => codec.clone(),
+                None => {
+                    let head = sniff::head(&opened.source, &self.budget).await?;
+                    sniff::codec(&self.request.ffmpeg, head, name, track).await?
+                }
+            };
+            arguments::copy(&input, audio, track, &codec)
+        } else {
+            arguments::extraction(&input, audio, track)
+        };
+        self.children
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .arguments
+            .push(arguments.clone());
+        let mut digest = if opened.strategy == Strategy::AudioOnly {
+            SourceDigest::new(None, None)
+        } else {
+            self.digest()
+        };
+        let fetch_stage = self.stages.begin("fetch.ranges");
+        let extract_stage = self.stages.begin("extract");
+        let with_input = input == Input::Pipe;
+        let ffmpeg::Started { mut child, input: mut pipe, mut output, messages } =
+            ffmpeg::start(&self.request.ffmpeg, &arguments, with_input, Arc::clone(&self.hooks.progress))?;
+        let (pieces, drive) = match &opened.feed {
+            Feed::Remux(plan) => self.fetch_planned(opened, plan, &digest),
+            Feed::Whole => self.fetch_whole(&opened.source),
+            Feed::Mp4File(_) => fetch_in_order(
+                Arc::clone(&opened.source),
+                Box::new(std::iter::empty()),
+                1,
+                self.budget.clone(),
+            ),
+        };
+        let feed = async {
+            let all = feed(&opened.feed, pieces, &mut pipe, &mut digest).await?;
+            pipe.end();
+            fetch_stage.set("bytes", self.hooks.progress.fetched_bytes());
+            fetch_stage.end();
+            Ok::<_, EngineError>(all)
+        };
+        let mp3 = audio.codec == Codec::Mp3;
+        let mut head = Mp3Head::new(&audio.tags);
+        // What the first pass counted, else what the index promises at the recording's own rate.
+        let promised = known
+            .map(|samples| (samples, None))
+            .or(opened.samples.map(|(samples, rate)| (samples, Some(rate))));
+        let mut head_sent = None;
+        let drain = async {
+            let mut early = Vec::new();
+            while let Some(bytes) = output.next().await? {
+                if !mp3 {
+                    sink.write(bytes).await?;
+                    continue;
+                }
+                head.follow(&bytes)?;
+                early.push(bytes);
+                if head_sent.is_none() {
+                    let Some(first) = head.first() else { continue };
+                    let samples =
+                        promised.map(|(samples, rate)| resampled(samples, rate, first.sample_rate_hz));
+                    if let Some(bytes) = head.predicted(samples) {
+                        sink.write_head(bytes.clone()).await?;
+                        head_sent = Some((bytes, samples.is_some()));
+                    }
+                }
+                for bytes in early.drain(..) {
+                    sink.write(bytes).await?;
+                }
+            }
+            Ok::<_, EngineError>(())
+        };
+        let ((), whole, (), said, status) =
+            tokio::try_join!(drive, feed, drain, messages.drain(), child.wait())?;
+        {
+            let mut children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            children.cpu_seconds += said.cpu_seconds();
+        }
+        extract_stage
+            .set("process.exit.code", u64::try_from(status.code().unwrap_or(-1)).unwrap_or(u64::MAX));
+        extract_stage.set("cpu_seconds", said.cpu_seconds());
+        extract_stage.set("decode_errors", said.errors());
+        ffmpeg::judge(status, &said, sink.written(), name, audio.track)?;
+        if whole {
+            digest.verify(name)?;
+        }
+        if said.errors() > 0 {
+            self.stages.event("extract", "ffmpeg.warnings", [("messages", said.tail().into())]);
+        }
+        extract_stage.end();
+        let samples = said.encoded_samples();
+        if let (Some((sent, counted)), Some(right)) = (head_sent, head.actual(samples))
+            && sent != right
+            && !sink.replace_head(right).await?
+            && counted
+            && let Some(samples) = samples
+        {
+            return Ok(Pass::WrongLength { samples });
+        }
+        let audio_seconds = match (samples, head.first()) {
+            (Some(samples), Some(first)) => Some(seconds(samples, first.sample_rate_hz)),
+            _ => Some(self.hooks.progress.audio_seconds()).filter(|seconds| *seconds > 0.0),
+        };
+        if let Some(seconds) = audio_seconds {
+            self.hooks.progress.set_audio_seconds(seconds);
+        }
+        Ok(Pass::Done(Extracted { bytes: sink.written(), audio_seconds }))
+    }
+}
+
+/// Hands the recording to FFmpeg. `true`: every byte was read and handed over; `false`: FFmpeg wanted no more.
+async fn feed(
+    feed: &Feed,
+    mut pieces: Pieces,
+    pipe: &mut ffmpeg::Input,
+    digest: &mut SourceDigest,
+) -> Result<bool> {
+    match feed {
+        Feed::Remux(plan) => {
+            for piece in plan.header() {
+                if !pipe.write(&piece).await? {
+                    return Ok(false);
+                }
+            }
+            let mut picker = plan.picker();
+            let mut picked = Vec::new();
+            while let Some((offset, piece)) = pieces.next().await {
+                digest.update(&piece);
+                picker.push(offset, &piece, &mut picked)?;
+                for audio in picked.drain(..) {
+                    if !pipe.write(&audio).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+            if let Some(audio) = picker.finish()? {
+                return pipe.write(&audio).await;
+            }
+        }
+        Feed::Whole => {
+            while let Some((_, piece)) = pieces.next().await {
+                digest.update(&piece);
+                if !pipe.write(&piece).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        Feed::Mp4File(_) => {}
+    }
+    Ok(true)
+}
+
+pub(crate) fn open_source(
+    spec: &SourceSpec,
+    hooks: &Hooks,
+    stall: Duration,
+    retry: crate::request::RetrySpec,
+    stages: &Stages,
+) -> Result<Source> {
+    let progress = Arc::clone(&hooks.progress);
+    Ok(match spec {
+        SourceSpec::Http { url, authenticated, size_bytes, name, .. } => {
+            let tokens = hooks.source_tokens.clone().filter(|_| *authenticated);
+            let options =
+                HttpOptions { url, name: name.as_deref(), size_bytes: *size_bytes, tokens, stall, retry };
+            Source::Http(HttpSource::new(options, progress, stages.clone())?)
+        }
+        SourceSpec::File { path, name } => Source::File(FileSource::open(path, name.as_deref(), progress)?),
+    })
+}
+
+/// Samples after resampling; FFmpeg's resampler rounds up.
+fn resampled(samples: u64, from: Option<u32>, to: u32) -> u64 {
+    match from {
+        Some(from) if from != to && from > 0 => {
+            let scaled = (u128::from(samples) * u128::from(to)).div_ceil(u128::from(from));
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        }
+        _ => samples,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 samples")]
+fn seconds(samples: u64, rate: u32) -> f64 {
+    samples as f64 / f64::from(rate.max(1))
+}
