@@ -124,7 +124,8 @@ async fn find_moov<R: RangeReader>(scan: &mut Scan<'_, R>) -> Result<Top> {
         }
         if header.kind == b"ftyp" && ftyp.is_none() && end - position <= MAX_FTYP_BYTES {
             let bytes = scan.at(position, end - position, EXPLORE_BYTES, end).await?;
-            ftyp = Some(Bytes::copy_from_slice(&bytes));
+            let len = usize::try_from(end - position).unwrap_or(usize::MAX);
+            ftyp = bytes.get(..len).map(Bytes::copy_from_slice);
         } else if header.kind == b"mdat" {
             index_precedes_media = false;
         }
