@@ -40,7 +40,9 @@ pub(crate) fn expected_samples(
         // MPEG-1 Layer III, and MPEG-2 at the lower rates.
         Codec::Mp3 => PacketSamples::Fixed(if rate >= 32_000 { 1152 } else { 576 }),
         Codec::Ac3 | Codec::Eac3 => PacketSamples::Fixed(1536),
-        Codec::Alac | Codec::Flac | Codec::Pcm | Codec::Opus => PacketSamples::Duration,
+        // All packets alike, as encoders write them; the last one claims what is to be played of it.
+        Codec::Opus { .. } => PacketSamples::Fixed(trak.stts()?.iter().next()?.1),
+        Codec::Alac | Codec::Flac | Codec::Pcm => PacketSamples::Duration,
         Codec::Aac(_) | Codec::Other(_) | Codec::Unknown => return None,
     };
     let (start, end) = match trak.elst() {
@@ -58,7 +60,12 @@ pub(crate) fn expected_samples(
         }
     };
     let decoded = decoded_until(trak, packet, end)?;
-    decoded.checked_sub(start).filter(|samples| *samples > 0)
+    let skipped = match entry.codec {
+        // The demuxer's skip replaces the decoder's own; none from the demuxer leaves that in force.
+        Codec::Opus { pre_skip } if start == 0 => u64::from(pre_skip),
+        _ => start,
+    };
+    decoded.checked_sub(skipped).filter(|samples| *samples > 0)
 }
 
 /// `av_rescale`: to the nearest, halves away from zero.

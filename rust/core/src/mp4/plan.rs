@@ -188,7 +188,7 @@ impl AudioPlan {
             }
             Codec::Aac(_) | Codec::Alac => None,
             // Standard boxes for these exist in MP4; QuickTime's variants of them are not translated.
-            Codec::Mp3 | Codec::Opus | Codec::Flac | Codec::Ac3 | Codec::Eac3 if !entry.quicktime => {
+            Codec::Mp3 | Codec::Opus { .. } | Codec::Flac | Codec::Ac3 | Codec::Eac3 if !entry.quicktime => {
                 let quicktime_only = entry.format == b".mp3" || entry.format == b"ms\0\x55";
                 quicktime_only.then(|| format!("its {codec} is described as only QuickTime does"))
             }

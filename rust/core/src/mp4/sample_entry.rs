@@ -32,7 +32,8 @@ pub(crate) enum Codec {
     /// MPEG-4 or MPEG-2 AAC.
     Aac(Aac),
     Mp3,
-    Opus,
+    /// Samples the decoder skips by itself (`dOps`, RFC 7845 §5.1).
+    Opus { pre_skip: u16 },
     Alac,
     Flac,
     Ac3,
@@ -63,7 +64,7 @@ impl Codec {
         match self {
             Self::Aac(_) => Some("aac"),
             Self::Mp3 => Some("mp3"),
-            Self::Opus => Some("opus"),
+            Self::Opus { .. } => Some("opus"),
             Self::Alac => Some("alac"),
             Self::Flac => Some("flac"),
             Self::Ac3 => Some("ac-3"),
@@ -98,7 +99,15 @@ fn parse_entry(entry: &ChildBox, stsd_version_0: bool) -> Option<SampleEntry> {
     let bits = u64::from(fields.u16()?);
     fields.skip(4)?;
     let mut sample_rate = fields.u32()? >> 16;
-    let mut frame_bytes = Some(u64::from(channels) * bits / 8).filter(|bytes| *bytes > 0);
+    // Some formats say their width themselves, and QuickTime writes 16 bits beside them.
+    let sample_bytes = match &entry.kind.0 {
+        b"ulaw" | b"alaw" => 1,
+        b"in24" => 3,
+        b"in32" | b"fl32" => 4,
+        b"fl64" => 8,
+        _ => bits / 8,
+    };
+    let mut frame_bytes = Some(u64::from(channels) * sample_bytes).filter(|bytes| *bytes > 0);
     // In an `stsd` of version 1 an entry of version 1 is ISO's, which has no further fields.
     let quicktime = stsd_version_0 && version > 0;
     match version {
@@ -107,9 +116,9 @@ fn parse_entry(entry: &ChildBox, stsd_version_0: bool) -> Option<SampleEntry> {
             fields.skip(4)?;
             let bytes_per_frame = u64::from(fields.u32()?);
             fields.skip(4)?;
-            if bytes_per_frame > 0 {
-                frame_bytes = (samples_per_packet == 1).then_some(bytes_per_frame);
-            }
+            // FFmpeg goes by the format, others by this field: certain is only what both say.
+            let agree = samples_per_packet == 1 && frame_bytes == Some(bytes_per_frame);
+            frame_bytes = frame_bytes.filter(|_| agree || bytes_per_frame == 0);
         }
         2 if quicktime => {
             fields.skip(4)?;
@@ -153,6 +162,9 @@ fn parse_entry(entry: &ChildBox, stsd_version_0: bool) -> Option<SampleEntry> {
     } else if format == b"Opus" {
         // Opus always decodes at 48 kHz; the entry may name the rate before encoding.
         parsed.sample_rate = Some(48_000);
+        let specific = child(&extensions, b"dOps");
+        let pre_skip = specific.and_then(|dops| dops.body.get(2..).and_then(|rest| Fields::new(rest).u16()));
+        parsed.codec = Codec::Opus { pre_skip: pre_skip.unwrap_or(0) };
     } else if format == b"alac" {
         refine_alac(&mut parsed, &extensions);
     }
@@ -163,7 +175,7 @@ fn codec_of(format: FourCc) -> Codec {
     match &format.0 {
         b"mp4a" => Codec::Aac(Aac::default()),
         b".mp3" | b"ms\0\x55" => Codec::Mp3,
-        b"Opus" => Codec::Opus,
+        b"Opus" => Codec::Opus { pre_skip: 0 },
         b"alac" => Codec::Alac,
         b"fLaC" => Codec::Flac,
         b"ac-3" | b"sac3" => Codec::Ac3,
@@ -193,7 +205,7 @@ fn refine_mp4a(entry: &mut SampleEntry) {
         0xa5 => Codec::Ac3,
         0xa6 => Codec::Eac3,
         0xa9 => Codec::Other("dts"),
-        0xad => Codec::Opus,
+        0xad => Codec::Opus { pre_skip: 0 },
         0xdd => Codec::Other("vorbis"),
         _ => Codec::Unknown,
     };
