@@ -14,10 +14,10 @@ import typer
 from audio_extract.cli import errors
 from audio_extract.cli.inputs import resolve
 from audio_extract.cli.invocation import Invocation, command
-from audio_extract.cli.output import duration, size
 from audio_extract.cli.outputs import plan_outputs
 from audio_extract.cli.progress import TransferDisplay
 from audio_extract.exceptions import AudioExtractError, CancelledError
+from audio_extract.presentation import duration, size
 
 if TYPE_CHECKING:
     from audio_extract._engine import CancelToken

@@ -43,7 +43,7 @@ def _print_tables(name: str, report: ProbeReport) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from audio_extract.cli.output import duration, size
+    from audio_extract.presentation import duration, size
 
     console = Console()
     picture = "with picture" if report["has_video"] else "sound only"

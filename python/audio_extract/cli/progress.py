@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Self
 
-from audio_extract.cli.output import duration, size
+from audio_extract.presentation import duration, size
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

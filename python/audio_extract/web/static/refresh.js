@@ -13,4 +13,9 @@ async function refresh() {
     }
   }
 }
-setInterval(() => refresh().catch(() => {}), 2000);
+function lost() {
+  const state = document.querySelector(".overall");
+  state.className = "overall unhealthy";
+  state.textContent = "🔴 the service does not answer";
+}
+setInterval(() => refresh().catch(lost), 2000);

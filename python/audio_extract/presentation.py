@@ -1,4 +1,4 @@
-"""How sizes, lengths and times are written for people."""
+"""How sizes, lengths and times are written for people, on the terminal and on the page."""
 
 from __future__ import annotations
 

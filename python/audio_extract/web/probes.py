@@ -1,0 +1,105 @@
+"""The application on the health port, for probes and scrapers. It names no recording and needs no login."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
+from audio_extract.web.headers import SafeHeaders
+from audio_extract.web.health import HealthMonitor, Status
+from audio_extract.web.problems import HANDLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+#: The names that existing probes read → our components. ``gcs`` is the destination, whatever its type.
+_CHECKS: Final = {"database": "database", "gcs": "storage", "drive": "drive", "ffmpeg": "ffmpeg"}
+#: Without these no recording can be stored. A source that is away is no reason to restart the service.
+_NEEDED_TO_BE_READY: Final = ("database", "gcs", "ffmpeg")
+#: A probe waits for the very first results no longer than this; it has to be answered within a second.
+_FIRST_RESULTS_SECONDS: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What the application answers from.
+
+    Attributes:
+        health: The components' states.
+        metrics: The metrics of this service.
+        now: The clock.
+        monotonic: The clock for the uptime.
+        started: Its reading at the start.
+    """
+
+    health: HealthMonitor
+    metrics: Metrics
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
+    started: float = field(default_factory=time.monotonic)
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        return Starlette(
+            routes=[
+                Route("/health", self.health_check),
+                Route("/ready", self.ready),
+                Route("/live", self.live),
+                Route("/metrics", self.prometheus),
+            ],
+            middleware=[Middleware(SafeHeaders)],
+            exception_handlers=HANDLERS,
+        )
+
+    def health_check(self, _request: Request) -> Response:
+        """``GET /health``: every component has to work."""
+        checks = self._checks()
+        failed = [name for name, good in checks.items() if not good]
+        body: dict[str, object] = {
+            "status": "unhealthy" if failed else "healthy",
+            "checks": checks,
+            "timestamp": self.now().isoformat(),
+        }
+        if failed:
+            body["failed_checks"] = failed
+        return JSONResponse(body, 503 if failed else 200)
+
+    def ready(self, _request: Request) -> Response:
+        """``GET /ready``: recordings can be stored."""
+        checks = self._checks()
+        ready = all(checks[name] for name in _NEEDED_TO_BE_READY)
+        return JSONResponse(
+            {"ready": ready, "checks": checks, "timestamp": self.now().isoformat()}, 200 if ready else 503
+        )
+
+    async def live(self, _request: Request) -> Response:
+        """``GET /live``: the process answers. Depends on nothing outside it."""
+        return JSONResponse(
+            {
+                "alive": True,
+                "timestamp": self.now().isoformat(),
+                "uptime_seconds": round(self.monotonic() - self.started, 3),
+            }
+        )
+
+    def prometheus(self, _request: Request) -> Response:
+        """``GET /metrics``."""
+        return Response(self.metrics.render(), media_type=CONTENT_TYPE)
+
+    def _checks(self) -> dict[str, bool]:
+        components = self.health.components(wait_seconds=_FIRST_RESULTS_SECONDS)
+        return {
+            name: components[component].status != Status.UNHEALTHY
+            for name, component in _CHECKS.items()
+            if component in components
+        }
