@@ -109,6 +109,13 @@ type-check: build ## mypy --strict, and the engine's stub against the engine
 	@$(BIN)/mypy --strict
 	@$(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
 
+##@ Package
+.PHONY: dist
+dist: ## The one-file executable, dist/audio-extract
+	@$(UV) sync --locked --all-extras --group dev --group package
+	@$(BIN)/pyinstaller --noconfirm --log-level WARN pyinstaller.spec
+	@ls -lh dist/audio-extract
+
 ##@ Clean
 .PHONY: clean
 clean: ## Remove everything that was built
