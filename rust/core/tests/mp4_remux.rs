@@ -6,7 +6,9 @@ mod mp4_support;
 use std::path::Path;
 
 use audio_extract_core::mp4::Tags;
-use mp4_support::{Folder, assemble, decoded_md5, decoded_samples, described, ffmpeg, movie, piped_md5};
+use mp4_support::{
+    Folder, assemble, decoded_md5, decoded_samples, described, ffmpeg, ffmpeg_major, movie, piped_md5,
+};
 
 /// Whether the length must be predicted, or may be unknown.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -35,18 +37,28 @@ fn check(folder: &Folder, recording: &Path, codec: &str, length: Length, copyabl
             assert_eq!(piped_md5(&out), original, "{name}, track {track}, gap {gap}");
         }
         let decoded = decoded_samples(recording, track);
-        match (length, plan.expected_samples()) {
+        let version = ffmpeg_major();
+        match (length, plan.expected_samples_for(version)) {
+            // What later versions do is not certain for every file; a prediction must still be right.
+            (Predicted, None) => assert!(version.is_none_or(|major| major > 7), "{name}: no prediction"),
             (Predicted, expected) => assert_eq!(expected, Some(decoded), "{name}, track {track}"),
             (Unknown, expected) => assert_eq!(expected, None, "{name} decodes to {decoded}"),
         }
         assert_eq!(plan.copyable_to_m4a(), copyable, "{name}: {:?}", plan.cannot_copy_reason());
         if copyable {
-            let tags = Tags { title: Some("Réunion du mardi"), date: Some("2025-01-29"), source: Some("drive:abc") };
+            let tags =
+                Tags {
+                    title: Some("Réunion du mardi"), date: Some("2025-01-29"), source: Some("drive:abc")
+                };
             let out = folder.path(&format!("{name}.{track}.m4a"));
             assemble(recording, &plan, plan.m4a_header(&tags).unwrap(), u64::MAX, 1 << 20, &out);
             assert_eq!(decoded_md5(&out, 0), original, "{name}, track {track} as M4A");
             let said = described(&out);
-            for expected in ["title           : Réunion du mardi", "date            : 2025-01-29", "SOURCE          : drive:abc"] {
+            for expected in [
+                "title           : Réunion du mardi",
+                "date            : 2025-01-29",
+                "SOURCE          : drive:abc",
+            ] {
                 assert!(said.contains(expected), "{name}: {expected} is not in {said}");
             }
         }
@@ -61,16 +73,24 @@ fn every_codec_decodes_to_the_same_samples() {
         ("aac-first.mp4", &["-c:a", "aac", "-movflags", "+faststart"], "aac", Predicted, true),
         ("aac-44100-mono.mp4", &["-c:a", "aac", "-ar", "44100", "-ac", "1"], "aac", Predicted, true),
         ("aac-16000.mp4", &["-c:a", "aac", "-ar", "16000"], "aac", Predicted, true),
+        ("aac-no-edits.mp4", &["-c:a", "aac", "-use_editlist", "0"], "aac", Predicted, true),
         ("aac.mov", &["-c:a", "aac"], "aac", Predicted, true),
         ("aac-only.m4a", &["-vn", "-c:a", "aac"], "aac", Predicted, true),
         ("mp3.mp4", &["-c:a", "libmp3lame"], "mp3", Predicted, true),
         ("mp3-22050.mp4", &["-c:a", "libmp3lame", "-ar", "22050"], "mp3", Predicted, true),
         ("mp3.mov", &["-c:a", "libmp3lame"], "mp3", Predicted, false),
         ("opus.mp4", &["-c:a", "libopus", "-strict", "-2"], "opus", Predicted, true),
-        ("opus-60ms.mp4", &["-c:a", "libopus", "-frame_duration", "60", "-strict", "-2"], "opus", Predicted, true),
+        (
+            "opus-60ms.mp4",
+            &["-c:a", "libopus", "-frame_duration", "60", "-strict", "-2"],
+            "opus",
+            Predicted,
+            true,
+        ),
         ("alac.mp4", &["-c:a", "alac"], "alac", Predicted, true),
         ("alac.mov", &["-c:a", "alac", "-movflags", "+faststart"], "alac", Predicted, true),
         ("flac.mp4", &["-c:a", "flac", "-strict", "-2"], "flac", Predicted, true),
+        ("ac3-no-edits.mp4", &["-c:a", "ac3", "-use_editlist", "0"], "ac-3", Predicted, true),
         ("ac3.mp4", &["-c:a", "ac3"], "ac-3", Predicted, true),
         ("ac3.mov", &["-c:a", "ac3"], "ac-3", Predicted, false),
         ("eac3.mp4", &["-c:a", "eac3"], "eac-3", Predicted, true),
@@ -102,7 +122,8 @@ fn edit_lists_and_delays_are_kept() {
         let text = recording.to_str().unwrap();
         let copied = |label: &str, before: &[&str], after: &[&str]| {
             let out = folder.path(&format!("{label}-{name}"));
-            let all = [before, &["-i", text], after, &["-c", "copy", "-strict", "-2", out.to_str().unwrap()]].concat();
+            let all = [before, &["-i", text], after, &["-c", "copy", "-strict", "-2", out.to_str().unwrap()]]
+                .concat();
             ffmpeg(&all, None);
             out
         };
@@ -112,13 +133,28 @@ fn edit_lists_and_delays_are_kept() {
         let delayed = folder.path(&format!("delayed-{name}"));
         let out = delayed.to_str().unwrap();
         ffmpeg(
-            &["-i", text, "-itsoffset", "1.5", "-i", text, "-map", "0:v", "-map", "1:a", "-c", "copy", "-strict", "-2", out],
+            &[
+                "-i",
+                text,
+                "-itsoffset",
+                "1.5",
+                "-i",
+                text,
+                "-map",
+                "0:v",
+                "-map",
+                "1:a",
+                "-c",
+                "copy",
+                "-strict",
+                "-2",
+                out,
+            ],
             None,
         );
         for recording in [cut, shorter, delayed] {
-            let length = if movie(&recording).audio_plan(0).unwrap().expected_samples().is_some() { Predicted } else { Unknown };
-            println!("{} {length:?} {:?}", recording.display(), movie(&recording).tracks()[0].edit_list);
-            check(&folder, &recording, codec, length, *codec != "pcm");
+            assert!(movie(&recording).tracks()[0].edit_list.is_some());
+            check(&folder, &recording, codec, Predicted, *codec != "pcm");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes};
 
 use super::boxes::{ChildBox, Damaged, child, make_box};
-use super::expected::expected_samples;
+use super::expected::{Expected, expected_samples};
 use super::movie::{Movie, Shared};
 use super::picker::Picker;
 use super::ranges::{FetchCost, FetchRanges, Spans};
@@ -39,7 +39,7 @@ pub struct AudioPlan {
     layout: Layout,
     entries: Vec<SampleEntry>,
     header_len: u64,
-    expected_samples: Option<u64>,
+    expected: Expected,
 }
 
 impl AudioPlan {
@@ -94,12 +94,12 @@ impl AudioPlan {
             layout,
             entries,
             header_len: 0,
-            expected_samples: None,
+            expected: Expected::default(),
         };
         plan.header_len = plan.header().byte_len();
         if let [entry] = plan.entries.as_slice() {
             let noted = trak.has_gapless_note() || plan.others().any(|other| has_gapless_note(&other.raw));
-            plan.expected_samples = expected_samples(trak, entry, movie.shared.timescale, noted);
+            plan.expected = expected_samples(trak, entry, movie.shared.timescale, noted);
         }
         Ok(plan)
     }
@@ -136,11 +136,23 @@ impl AudioPlan {
         self.header_len.saturating_add(self.layout.audio_bytes)
     }
 
-    /// Samples per channel that FFmpeg decodes from this file, at the track's own rate; `None` where that is
-    /// not certain. Damaged frames are not foreseen.
+    /// Samples per channel that FFmpeg up to version 7 decodes from this file, at the track's own rate; `None`
+    /// where that is not certain. Damaged frames are not foreseen.
     #[must_use]
     pub fn expected_samples(&self) -> Option<u64> {
-        self.expected_samples
+        self.expected_samples_for(Some(7))
+    }
+
+    /// The same for an FFmpeg of that major version; `None` as a version leaves what all versions agree on.
+    #[must_use]
+    pub fn expected_samples_for(&self, ffmpeg_major: Option<u32>) -> Option<u64> {
+        let Expected { whole_packets, cut_at_edit } = self.expected;
+        match ffmpeg_major {
+            Some(..=7) => whole_packets,
+            Some(9..) => cut_at_edit,
+            // Version 8 was not tried.
+            Some(8) | None => whole_packets.filter(|_| whole_packets == cut_at_edit),
+        }
     }
 
     /// Bytes that the plan and everything made from it hold.

@@ -33,7 +33,9 @@ pub(crate) enum Codec {
     Aac(Aac),
     Mp3,
     /// Samples the decoder skips by itself (`dOps`, RFC 7845 §5.1).
-    Opus { pre_skip: u16 },
+    Opus {
+        pre_skip: u16,
+    },
     Alac,
     Flac,
     Ac3,

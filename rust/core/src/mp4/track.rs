@@ -133,6 +133,12 @@ impl SttsRuns {
         })
     }
 
+    /// All durations together.
+    pub(crate) fn total(&self) -> Option<u64> {
+        self.iter()
+            .try_fold(0u64, |sum, (count, duration)| sum.checked_add(u64::from(count) * u64::from(duration)))
+    }
+
     /// FFmpeg reads such tracks as uncompressed audio, in packets of its own choosing.
     pub(crate) fn counts_single_frames(&self) -> bool {
         self.iter().count() == 1 && self.iter().all(|(_, duration)| duration == 1)
@@ -208,11 +214,7 @@ impl TrackInfo {
         let format = first.map_or(FourCc(*b"none"), |entry| entry.format);
         let named = first.and_then(|entry| entry.codec.name().map(str::to_owned));
         let timescale = mdhd.as_ref().map(|mdhd| mdhd.timescale).filter(|timescale| *timescale > 0);
-        let from_tables = trak.stts().map(|runs| {
-            runs.iter().fold(0u64, |sum, (count, duration)| {
-                sum.saturating_add(u64::from(count) * u64::from(duration))
-            })
-        });
+        let from_tables = trak.stts().and_then(|runs| runs.total());
         let duration = from_tables
             .filter(|duration| *duration > 0)
             .or_else(|| mdhd.as_ref().map(|mdhd| mdhd.duration))

@@ -15,12 +15,12 @@ use audio_extract_core::mp4::{AudioPlan, HeaderPieces, Indexed, Movie, RangeRead
 use bytes::Bytes;
 
 /// The FFmpeg that the tests use; there is no test without it.
-pub fn ffmpeg_path() -> PathBuf {
+pub(crate) fn ffmpeg_path() -> PathBuf {
     std::env::var_os("AUDIO_EXTRACT_TEST_FFMPEG").map_or_else(|| "ffmpeg".into(), PathBuf::from)
 }
 
 /// Runs FFmpeg and returns its standard output.
-pub fn ffmpeg(arguments: &[&str], stdin: Option<&Path>) -> Vec<u8> {
+pub(crate) fn ffmpeg(arguments: &[&str], stdin: Option<&Path>) -> Vec<u8> {
     let stdin = stdin.map_or_else(Stdio::null, |path| File::open(path).unwrap().into());
     let output = Command::new(ffmpeg_path())
         .args(["-hide_banner", "-nostdin", "-y", "-loglevel", "error"])
@@ -33,11 +33,19 @@ pub fn ffmpeg(arguments: &[&str], stdin: Option<&Path>) -> Vec<u8> {
     output.stdout
 }
 
+/// The major version of that FFmpeg; `None` for one that was built between releases.
+pub(crate) fn ffmpeg_major() -> Option<u32> {
+    let output = Command::new(ffmpeg_path()).arg("-version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let version = text.strip_prefix("ffmpeg version ").unwrap().trim_start_matches('n');
+    version.split('.').next().unwrap().parse().ok()
+}
+
 /// A folder that goes away with the test.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("audio-extract-mp4-{}-{number}", std::process::id()));
@@ -45,12 +53,12 @@ impl Folder {
         Self(path)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// A recording of some seconds: moving picture and, with `arguments`, whatever audio.
-    pub fn recording(&self, name: &str, arguments: &[&str]) -> PathBuf {
+    pub(crate) fn recording(&self, name: &str, arguments: &[&str]) -> PathBuf {
         let path = self.path(name);
         let mut all = vec!["-f", "lavfi", "-i", PICTURE, "-f", "lavfi", "-i", SOUND];
         all.extend(arguments);
@@ -63,7 +71,10 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if !std::thread::panicking() { std::fs::remove_dir_all(&self.0).unwrap(); }
+        // After a failure the files are worth a look.
+        if !std::thread::panicking() {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
     }
 }
 
@@ -71,24 +82,24 @@ const PICTURE: &str = "testsrc2=size=192x108:rate=15:duration=8";
 const SOUND: &str = "aevalsrc='0.3*sin(2*PI*(200+80*t)*t)|0.3*sin(2*PI*333*t)*sin(2*t)':s=48000:d=8";
 
 /// Reads a file, and remembers each read.
-pub struct FileReader {
+pub(crate) struct FileReader {
     file: File,
     size: Option<u64>,
-    pub reads: Mutex<Vec<(u64, u64)>>,
+    pub(crate) reads: Mutex<Vec<(u64, u64)>>,
 }
 
 impl FileReader {
-    pub fn open(path: &Path) -> Self {
+    pub(crate) fn open(path: &Path) -> Self {
         let file = File::open(path).unwrap();
         let size = Some(file.metadata().unwrap().len());
         Self { file, size, reads: Mutex::default() }
     }
 
-    pub fn of_unknown_size(path: &Path) -> Self {
+    pub(crate) fn of_unknown_size(path: &Path) -> Self {
         Self { size: None, ..Self::open(path) }
     }
 
-    pub fn bytes(&self, offset: u64, len: u64) -> Bytes {
+    pub(crate) fn bytes(&self, offset: u64, len: u64) -> Bytes {
         let mut bytes = vec![0; usize::try_from(len).unwrap()];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -117,11 +128,11 @@ impl RangeReader for FileReader {
     }
 }
 
-pub fn run<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-pub fn movie(path: &Path) -> Movie {
+pub(crate) fn movie(path: &Path) -> Movie {
     match run(index(&FileReader::open(path))).unwrap() {
         Indexed::Movie(movie) => movie,
         other => panic!("{} is no movie: {other:?}", path.display()),
@@ -129,7 +140,7 @@ pub fn movie(path: &Path) -> Movie {
 }
 
 /// Writes header and audio, fetched in ranges of that kind, and checks every promised length.
-pub fn assemble(source: &Path, plan: &AudioPlan, header: HeaderPieces, gap: u64, max: u64, to: &Path) {
+pub(crate) fn assemble(source: &Path, plan: &AudioPlan, header: HeaderPieces, gap: u64, max: u64, to: &Path) {
     let reader = FileReader::open(source);
     let promised = (header.byte_len(), header.file_len());
     let mut file = Vec::new();
@@ -150,34 +161,34 @@ pub fn assemble(source: &Path, plan: &AudioPlan, header: HeaderPieces, gap: u64,
 }
 
 /// FFmpeg's own MD5 of the decoded audio.
-pub fn decoded_md5(file: &Path, track: usize) -> String {
+pub(crate) fn decoded_md5(file: &Path, track: usize) -> String {
     let map = format!("0:a:{track}");
     let text = file.to_str().unwrap();
     String::from_utf8(ffmpeg(&["-i", text, "-map", &map, "-f", "md5", "-"], None)).unwrap()
 }
 
 /// The same from a pipe, as the engine feeds it.
-pub fn piped_md5(file: &Path) -> String {
+pub(crate) fn piped_md5(file: &Path) -> String {
     String::from_utf8(ffmpeg(&["-i", "pipe:0", "-map", "0:a:0", "-f", "md5", "-"], Some(file))).unwrap()
 }
 
 /// Samples per channel that FFmpeg decodes.
-pub fn decoded_samples(file: &Path, track: usize) -> u64 {
+pub(crate) fn decoded_samples(file: &Path, track: usize) -> u64 {
     let map = format!("0:a:{track}");
     let text = file.to_str().unwrap();
-    ffmpeg(&["-i", text, "-map", &map, "-ac", "1", "-c:a", "pcm_s16le", "-f", "s16le", "-"], None).len() as u64 / 2
+    ffmpeg(&["-i", text, "-map", &map, "-ac", "1", "-c:a", "pcm_s16le", "-f", "s16le", "-"], None).len()
+        as u64
+        / 2
 }
 
 /// What `ffprobe`-like output of FFmpeg says about a file.
-pub fn described(file: &Path) -> String {
-    let output = Command::new(ffmpeg_path())
-        .args(["-hide_banner", "-i", file.to_str().unwrap()])
-        .output()
-        .unwrap();
+pub(crate) fn described(file: &Path) -> String {
+    let output =
+        Command::new(ffmpeg_path()).args(["-hide_banner", "-i", file.to_str().unwrap()]).output().unwrap();
     String::from_utf8(output.stderr).unwrap()
 }
 
-pub fn read(path: &Path) -> Vec<u8> {
+pub(crate) fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
