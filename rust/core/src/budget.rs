@@ -1,13 +1,13 @@
 //! Memory permits: bytes are read only after their permits were taken, and permits return when the bytes are dropped.
 //!
-//! A permit rides inside the [`Bytes`] it pays for ([`Permit::attach`]), so zero-copy slices anywhere downstream
+//! A permit rides inside the [`bytes::Bytes`] it pays for (`pool::Piece::freeze`), so zero-copy slices anywhere downstream
 //! keep it alive exactly as long as the memory itself. The peak of a transfer is therefore its limit:
 //! `limit = upload reserve (2 chunks) + index of the recording + bytes fetched and not yet consumed`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use crate::pool::Pool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes per permit: fine enough for chunks, coarse enough for a 32-bit count.
@@ -19,6 +19,7 @@ pub struct Budget {
     semaphore: Arc<Semaphore>,
     usage: Arc<Usage>,
     limit_units: u64,
+    pool: Pool,
 }
 
 #[derive(Debug, Default)]
@@ -41,17 +42,6 @@ pub struct Permit {
     usage: Arc<Usage>,
 }
 
-struct Paid {
-    bytes: Bytes,
-    _permit: Permit,
-}
-
-impl AsRef<[u8]> for Paid {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 const fn units(bytes: u64) -> u64 {
     bytes.div_ceil(UNIT)
 }
@@ -67,6 +57,7 @@ impl Budget {
             )),
             usage: Arc::default(),
             limit_units,
+            pool: Pool::default(),
         }
     }
 
@@ -80,6 +71,11 @@ impl Budget {
                 return Permit { inner, usage: Arc::clone(&self.usage) };
             }
         }
+    }
+
+    /// The buffers that go with the permits.
+    pub(crate) const fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// The whole budget in bytes.
@@ -109,12 +105,6 @@ impl Permit {
         self.inner.split(wanted).map(|inner| Self { inner, usage: Arc::clone(&self.usage) })
     }
 
-    /// Ties this room to `bytes`: it returns when the last slice of them is dropped.
-    #[must_use]
-    pub fn attach(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Paid { bytes, _permit: self })
-    }
-
     /// Bytes this permit is good for.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -136,7 +126,9 @@ mod tests {
     async fn room_returns_when_the_last_slice_is_dropped() {
         let budget = Budget::new(4096);
         let mut permit = budget.acquire(4096).await;
-        let part = permit.split(1024).unwrap().attach(Bytes::from_static(&[7; 1024]));
+        let mut piece = budget.pool().take(1024);
+        piece.fill(&[7; 1024]);
+        let part = piece.freeze(permit.split(1024));
         let slice = part.slice(10..20);
         drop((permit, part));
         assert_eq!(budget.semaphore.available_permits(), 3);

@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod error;
 mod extract;
 pub mod mp4;
+mod pool;
 pub mod probe;
 pub mod progress;
 pub mod request;

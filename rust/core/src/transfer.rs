@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenProvider;
@@ -15,6 +14,7 @@ use crate::extract::ffmpeg;
 use crate::extract::mp3::Mp3Head;
 use crate::extract::sniff;
 use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
+use crate::pool::{Piece, Pool};
 use crate::progress::{Phase, Progress};
 use crate::request::{Codec, SinkSpec, SourceSpec, StoredObject, Strategy, TransferReport, TransferRequest};
 use crate::sink::{End, FileSink, GcsOptions, GcsSink, Sink};
@@ -32,8 +32,6 @@ const LOCAL_GAP_BYTES: u64 = 64 * 1024;
 const LOCAL_RANGES: usize = 2;
 /// One local read-ahead.
 const LOCAL_RANGE_BYTES: u64 = 1024 * 1024;
-/// Copied audio is gathered into buffers of this size, so that it does not hold the video around it in memory.
-const COPY_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Asks the caller whether the recording is still the planned revision; may block.
 pub type ConfirmCallback = dyn Fn() -> Result<()> + Send + Sync;
@@ -460,12 +458,10 @@ impl Run {
             date: tags.date.as_deref(),
             source: tags.source.as_deref(),
         })?;
-        let mut bytes = 0;
         let carry = async {
-            let mut buffer = BytesMut::new();
+            let mut gather = Gather::new(self.budget.pool(), sink);
             for piece in head {
-                bytes += piece.len() as u64;
-                sink.write(piece).await?;
+                gather.add(&piece).await?;
             }
             let mut picker = plan.picker();
             let mut picked = Vec::new();
@@ -473,22 +469,15 @@ impl Run {
                 digest.update(&piece);
                 picker.push(offset, &piece, &mut picked)?;
                 for audio in picked.drain(..) {
-                    buffer.extend_from_slice(&audio);
-                    if buffer.len() >= COPY_BUFFER_BYTES {
-                        bytes += buffer.len() as u64;
-                        sink.write(buffer.split().freeze()).await?;
-                        buffer.reserve(COPY_BUFFER_BYTES + COPY_BUFFER_BYTES / 4);
-                    }
+                    gather.add(&audio).await?;
                 }
             }
-            buffer.extend(picker.finish()?);
-            if !buffer.is_empty() {
-                bytes += buffer.len() as u64;
-                sink.write(buffer.freeze()).await?;
+            if let Some(audio) = picker.finish()? {
+                gather.add(&audio).await?;
             }
-            Ok::<_, EngineError>(())
+            gather.end().await
         };
-        tokio::try_join!(drive, carry)?;
+        let ((), bytes) = tokio::try_join!(drive, carry)?;
         digest.verify(opened.source.name())?;
         stage.set("bytes", self.hooks.progress.fetched_bytes());
         stage.end();
@@ -553,8 +542,13 @@ impl Run {
         let fetch_stage = self.stages.begin("fetch.ranges");
         let extract_stage = self.stages.begin("extract");
         let with_input = input == Input::Pipe;
-        let ffmpeg::Started { mut child, input: mut pipe, mut output, messages } =
-            ffmpeg::start(&self.request.ffmpeg, &arguments, with_input, Arc::clone(&self.hooks.progress))?;
+        let ffmpeg::Started { mut child, input: mut pipe, mut output, messages } = ffmpeg::start(
+            &self.request.ffmpeg,
+            &arguments,
+            with_input,
+            self.budget.pool().clone(),
+            Arc::clone(&self.hooks.progress),
+        )?;
         let (pieces, drive) = match &opened.feed {
             Feed::Remux(plan) => self.fetch_planned(opened, plan, &digest),
             Feed::Whole => self.fetch_whole(&opened.source),
@@ -638,6 +632,41 @@ impl Run {
             self.hooks.progress.set_audio_seconds(seconds);
         }
         Ok(Pass::Done(Extracted { bytes: sink.written(), audio_seconds }))
+    }
+}
+
+/// Copied audio, gathered into buffers of its own, so that it does not hold the video around it in memory.
+struct Gather<'a> {
+    pool: &'a Pool,
+    sink: &'a mut Sink,
+    piece: Piece,
+    bytes: u64,
+}
+
+impl<'a> Gather<'a> {
+    fn new(pool: &'a Pool, sink: &'a mut Sink) -> Self {
+        Self { pool, sink, piece: pool.take(u64::MAX), bytes: 0 }
+    }
+
+    async fn add(&mut self, mut audio: &[u8]) -> Result<()> {
+        while !audio.is_empty() {
+            audio = self.piece.fill(audio);
+            if self.piece.is_full() {
+                let full = std::mem::replace(&mut self.piece, self.pool.take(u64::MAX));
+                self.bytes += full.len() as u64;
+                self.sink.write(full.freeze(None)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on what is left; gives the number of bytes in all.
+    async fn end(self) -> Result<u64> {
+        let rest = self.piece.len() as u64;
+        if rest > 0 {
+            self.sink.write(self.piece.freeze(None)).await?;
+        }
+        Ok(self.bytes + rest)
     }
 }
 

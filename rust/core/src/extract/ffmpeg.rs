@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::error::{EngineError, ErrorCode, Result};
+use crate::pool::{PIECE_BYTES, Piece, Pool};
 use crate::progress::Progress;
 use crate::request::FfmpegSpec;
 
@@ -20,8 +21,6 @@ const TAIL_LINES: usize = 40;
 const TAIL_LINE_BYTES: usize = 500;
 /// Pipes of this size spare two thirds of the wake-ups of the 64 KiB default.
 const PIPE_BYTES: usize = 1024 * 1024;
-/// One read of the child's output.
-const READ_BYTES: usize = 128 * 1024;
 
 /// Bytes went in or came out, and who waits for whom.
 #[derive(Debug, Default)]
@@ -50,7 +49,8 @@ pub(crate) struct Input {
 #[derive(Debug)]
 pub(crate) struct Output {
     pipe: ChildStdout,
-    buffer: BytesMut,
+    pool: Pool,
+    piece: Option<Piece>,
     activity: Arc<Activity>,
 }
 
@@ -146,6 +146,7 @@ pub(crate) fn start(
     spec: &FfmpegSpec,
     arguments: &[String],
     with_input: bool,
+    pool: Pool,
     progress: Arc<Progress>,
 ) -> Result<Started> {
     let mut command = Command::new(&spec.path);
@@ -193,7 +194,7 @@ pub(crate) fn start(
     activity.waiting_for_child.store(!with_input, Ordering::Relaxed);
     Ok(Started {
         input: Input { pipe: stdin, activity: Arc::clone(&activity) },
-        output: Output { pipe: stdout, buffer: BytesMut::new(), activity: Arc::clone(&activity) },
+        output: Output { pipe: stdout, pool, piece: None, activity: Arc::clone(&activity) },
         messages: Messages { pipe: stderr, progress },
         child: Ffmpeg { child, activity, stall: Duration::from_secs_f64(spec.stall_timeout_seconds) },
     })
@@ -248,14 +249,22 @@ impl Output {
     /// `source.io` when the pipe fails.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         self.activity.waiting_for_sink.store(false, Ordering::Relaxed);
-        self.buffer.reserve(READ_BYTES);
-        let count = self.pipe.read_buf(&mut self.buffer).await.map_err(|error| {
-            EngineError::new(ErrorCode::SourceIo, "reading from FFmpeg failed").caused_by(error)
-        })?;
-        self.activity.count.fetch_add(1, Ordering::Relaxed);
-        // Until the next call the child may be held up by us.
-        self.activity.waiting_for_sink.store(true, Ordering::Relaxed);
-        Ok((count > 0).then(|| self.buffer.split().freeze()))
+        loop {
+            let piece = self.piece.get_or_insert_with(|| self.pool.take(PIECE_BYTES as u64));
+            let count = self.pipe.read_buf(&mut piece.writable()).await.map_err(|error| {
+                EngineError::new(ErrorCode::SourceIo, "reading from FFmpeg failed").caused_by(error)
+            })?;
+            self.activity.count.fetch_add(1, Ordering::Relaxed);
+            if count == 0 || piece.is_full() {
+                // Until the next call the child may be held up by us.
+                self.activity.waiting_for_sink.store(true, Ordering::Relaxed);
+                return Ok(self
+                    .piece
+                    .take()
+                    .filter(|piece| !piece.is_empty())
+                    .map(|piece| piece.freeze(None)));
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::ffmpeg::{self, Started};
 use crate::budget::Budget;
 use crate::error::{EngineError, ErrorCode, Result};
+use crate::pool::Pool;
 use crate::request::FfmpegSpec;
 use crate::source::{Range, Room, Source};
 
@@ -39,7 +40,7 @@ pub(crate) async fn head(source: &Arc<Source>, budget: &Budget) -> Result<Bytes>
     let end = source.size().map_or(HEAD_BYTES, |size| size.min(HEAD_BYTES));
     let permit = budget.acquire(end).await;
     let (out, mut pieces) = mpsc::unbounded_channel();
-    source.fetch(Range { start: 0, end: Some(end) }, Room::prepaid(permit), &out).await?;
+    source.fetch(Range { start: 0, end: Some(end) }, Room::prepaid(permit), budget.pool(), &out).await?;
     drop(out);
     let mut whole = BytesMut::new();
     while let Some(piece) = pieces.recv().await {
@@ -62,7 +63,7 @@ pub(crate) async fn sniff(spec: &FfmpegSpec, head: Bytes) -> Result<Sniffed> {
     ];
     let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
     let Started { mut child, mut input, mut output, messages } =
-        ffmpeg::start(spec, &arguments, true, Arc::default())?;
+        ffmpeg::start(spec, &arguments, true, Pool::default(), Arc::default())?;
     let feed = async {
         input.write(&head).await?;
         input.end();

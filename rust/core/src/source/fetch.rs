@@ -83,8 +83,9 @@ pub(crate) fn fetch_in_order(
                 return Ok(());
             }
             let source = Arc::clone(&source);
+            let pool = budget.pool().clone();
             running.spawn(async move {
-                let result = source.fetch(range, room, &pieces_out).await;
+                let result = source.fetch(range, room, &pool, &pieces_out).await;
                 drop(slot);
                 // On failure the lane must not look finished before the error was seen.
                 result.map_err(|error| (error, pieces_out))

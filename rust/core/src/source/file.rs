@@ -1,18 +1,16 @@
 //! A recording on a local disk.
 
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Range, Room};
 use crate::error::{EngineError, ErrorCode, Result};
+use crate::pool::Pool;
 use crate::progress::Progress;
-
-/// One read.
-const READ_BYTES: u64 = 256 * 1024;
 
 /// An opened local file and what identified it then.
 #[derive(Debug)]
@@ -77,19 +75,18 @@ impl FileSource {
         &self,
         range: Range,
         mut room: Room,
+        pool: &Pool,
         out: &mpsc::UnboundedSender<Bytes>,
     ) -> Result<()> {
         let end = range.end.unwrap_or(self.identity.size).min(self.identity.size);
         let mut at = range.start;
         while at < end {
             let taken = room.before_read().await;
-            let len = usize::try_from((end - at).min(READ_BYTES)).unwrap_or_default();
+            let mut piece = pool.take(end - at);
             let file = Arc::clone(&self.file);
             let piece = tokio::task::spawn_blocking(move || {
-                let mut buffer = BytesMut::zeroed(len);
-                let count = file.read_at(&mut buffer, at)?;
-                buffer.truncate(count);
-                Ok::<_, std::io::Error>(buffer.freeze())
+                piece.read_at(&file, at)?;
+                Ok::<_, std::io::Error>(piece)
             })
             .await
             .map_err(|error| EngineError::new(ErrorCode::Bug, "reading a file panicked").caused_by(error))?
@@ -99,7 +96,8 @@ impl FileSource {
             }
             at += piece.len() as u64;
             self.progress.add_fetched(piece.len() as u64);
-            if out.send(room.pay(taken, piece)).is_err() {
+            let permit = room.pay(taken, piece.len());
+            if out.send(piece.freeze(permit)).is_err() {
                 return Ok(());
             }
         }

@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 
 use super::{Range, Room};
 use crate::auth::{Access, TokenProvider};
+use crate::budget::Permit;
 use crate::error::{EngineError, ErrorCode, Result};
+use crate::pool::{PIECE_BYTES, Piece, Pool};
 use crate::progress::{Progress, Service};
 use crate::request::RetrySpec;
 use crate::retry::{Backoff, MAX_ERROR_BODY, Verdict, classify, from_reqwest};
@@ -70,6 +72,47 @@ pub(crate) struct HttpSource {
     retry: RetrySpec,
     progress: Arc<Progress>,
     stages: Stages,
+}
+
+/// Where bytes go: gathered into pieces of exact size, because the client's own buffers are larger than what is in
+/// them; so the permits are the truth and its buffers can be used again.
+struct Outlet<'a> {
+    room: Room,
+    pool: &'a Pool,
+    out: &'a mpsc::UnboundedSender<Bytes>,
+    piece: Option<Piece>,
+    taken: Option<Permit>,
+}
+
+impl Outlet<'_> {
+    /// Takes bytes; `remaining` are still to come, these included. `false`: the consumer has all it wants.
+    async fn take(&mut self, mut bytes: &[u8], mut remaining: Option<u64>) -> bool {
+        while !bytes.is_empty() {
+            let mut piece = match self.piece.take() {
+                Some(piece) => piece,
+                None => {
+                    self.taken = self.room.before_read().await;
+                    self.pool.take(remaining.unwrap_or(PIECE_BYTES as u64))
+                }
+            };
+            let before = bytes.len();
+            bytes = piece.fill(bytes);
+            remaining = remaining.map(|remaining| remaining.saturating_sub((before - bytes.len()) as u64));
+            let full = piece.is_full();
+            self.piece = Some(piece);
+            if full && !self.flush() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Hands on what is there. `false`: nobody wants it.
+    fn flush(&mut self) -> bool {
+        let Some(piece) = self.piece.take().filter(|piece| !piece.is_empty()) else { return true };
+        let permit = self.room.pay(self.taken.take(), piece.len());
+        self.out.send(piece.freeze(permit)).is_ok()
+    }
 }
 
 /// How one try of a request ended without success.
@@ -145,15 +188,17 @@ impl HttpSource {
     pub(crate) async fn fetch(
         &self,
         range: Range,
-        mut room: Room,
+        room: Room,
+        pool: &Pool,
         out: &mpsc::UnboundedSender<Bytes>,
     ) -> Result<()> {
+        let mut outlet = Outlet { room, pool, out, piece: None, taken: None };
         let mut at = range.start;
         let mut backoff = Backoff::new(self.retry);
         let mut refused: Option<Access> = None;
         loop {
             let before = at;
-            let failure = match self.attempt(&mut at, range, &mut room, out, refused.as_ref()).await {
+            let failure = match self.attempt(&mut at, range, &mut outlet, refused.as_ref()).await {
                 Ok(()) => {
                     self.progress.count_request(Service::Source, "ok");
                     return Ok(());
@@ -213,8 +258,7 @@ impl HttpSource {
         &self,
         at: &mut u64,
         range: Range,
-        room: &mut Room,
-        out: &mpsc::UnboundedSender<Bytes>,
+        outlet: &mut Outlet<'_>,
         refused: Option<&Access>,
     ) -> Result<(), Failure> {
         let operation = format!("reading {}", self.name);
@@ -276,10 +320,9 @@ impl HttpSource {
             }
             total
         };
-        self.receive(answer, &operation, at, end, skip, room, out).await
+        self.receive(answer, &operation, at, end, skip, outlet).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, inside this file")]
     async fn receive(
         &self,
         mut answer: reqwest::Response,
@@ -287,32 +330,26 @@ impl HttpSource {
         at: &mut u64,
         end: Option<u64>,
         mut skip: u64,
-        room: &mut Room,
-        out: &mpsc::UnboundedSender<Bytes>,
+        outlet: &mut Outlet<'_>,
     ) -> Result<(), Failure> {
         loop {
-            let taken = room.before_read().await;
-            let piece = tokio::time::timeout(self.stall, answer.chunk())
+            let chunk = tokio::time::timeout(self.stall, answer.chunk())
                 .await
                 .map_err(|_| Failure::Retry(self.stalled(operation)))?
                 .map_err(|error| Failure::Retry(from_reqwest(Service::Source, operation, error)))?;
-            let Some(mut piece) = piece else { break };
-            self.progress.add_fetched(piece.len() as u64);
-            if skip > 0 {
-                let drop_bytes = skip.min(piece.len() as u64);
-                skip -= drop_bytes;
-                piece = piece.slice(usize::try_from(drop_bytes).unwrap_or(piece.len())..);
-            }
-            if piece.is_empty() {
-                continue;
-            }
-            let next = *at + piece.len() as u64;
-            if end.is_some_and(|end| next > end) {
+            let Some(mut chunk) = chunk else { break };
+            self.progress.add_fetched(chunk.len() as u64);
+            let drop_bytes = skip.min(chunk.len() as u64);
+            skip -= drop_bytes;
+            chunk = chunk.split_off(usize::try_from(drop_bytes).unwrap_or(chunk.len()));
+            if end.is_some_and(|end| *at + chunk.len() as u64 > end) {
                 return Err(Failure::Retry(self.bad_range("the body is longer than its Content-Range")));
             }
-            *at = next;
-            if out.send(room.pay(taken, piece)).is_err() {
-                // The consumer has all it wants.
+            let len = chunk.len() as u64;
+            // What the consumer was given or holds back is never asked for again.
+            let wanted = outlet.take(&chunk, end.map(|end| end - *at)).await;
+            *at += len;
+            if !wanted {
                 return Ok(());
             }
         }
@@ -321,7 +358,10 @@ impl HttpSource {
                 ErrorCode::SourceTruncated,
                 format!("{operation}: the body ended at byte {at} of {end}"),
             ))),
-            _ => Ok(()),
+            _ => {
+                outlet.flush();
+                Ok(())
+            }
         }
     }
 

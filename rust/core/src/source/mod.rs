@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::budget::{Budget, Permit};
 use crate::error::{EngineError, ErrorCode, Result};
+use crate::pool::{PIECE_BYTES, Pool};
 
 /// A half-open range of a recording; without an end it reaches to the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +51,12 @@ impl Source {
         &self,
         range: Range,
         room: Room,
+        pool: &Pool,
         out: &mpsc::UnboundedSender<Bytes>,
     ) -> Result<()> {
         match self {
-            Self::Http(http) => http.fetch(range, room, out).await,
-            Self::File(file) => file.fetch(range, room, out).await,
+            Self::Http(http) => http.fetch(range, room, pool, out).await,
+            Self::File(file) => file.fetch(range, room, pool, out).await,
         }
     }
 
@@ -91,7 +93,9 @@ impl crate::mp4::RangeReader for IndexReader<'_> {
         }
         let permit = self.budget.acquire(end - offset).await;
         let (out, mut pieces) = mpsc::unbounded_channel();
-        self.source.fetch(Range { start: offset, end: Some(end) }, Room::prepaid(permit), &out).await?;
+        self.source
+            .fetch(Range { start: offset, end: Some(end) }, Room::prepaid(permit), self.budget.pool(), &out)
+            .await?;
         drop(out);
         let mut whole = bytes::BytesMut::with_capacity(usize::try_from(end - offset).unwrap_or_default());
         while let Some(piece) = pieces.recv().await {
@@ -121,9 +125,6 @@ pub(crate) enum Room {
     Metered(Budget),
 }
 
-/// The most one read of a body brings; paid for before the read.
-const LARGEST_PIECE: u64 = 512 * 1024;
-
 impl Room {
     pub(crate) const fn prepaid(permit: Permit) -> Self {
         Self::Prepaid { permit, received: 0, given: 0 }
@@ -133,25 +134,22 @@ impl Room {
     pub(crate) async fn before_read(&self) -> Option<Permit> {
         match self {
             Self::Prepaid { .. } => None,
-            Self::Metered(budget) => Some(budget.acquire(LARGEST_PIECE).await),
+            Self::Metered(budget) => Some(budget.acquire(PIECE_BYTES as u64).await),
         }
     }
 
-    /// Ties the payment to the piece that was read.
-    pub(crate) fn pay(&mut self, taken: Option<Permit>, piece: Bytes) -> Bytes {
-        let len = piece.len() as u64;
+    /// The payment for a piece that was read.
+    pub(crate) fn pay(&mut self, taken: Option<Permit>, len: usize) -> Option<Permit> {
+        let len = len as u64;
         match self {
             Self::Prepaid { permit, received, given } => {
                 *received += len;
                 // Whole units only: what rounding leaves over goes with a later piece.
-                let Some(part) = permit.split(received.saturating_sub(*given)) else { return piece };
+                let part = permit.split(received.saturating_sub(*given))?;
                 *given += part.bytes();
-                part.attach(piece)
+                Some(part)
             }
-            Self::Metered(_) => match taken.and_then(|mut permit| permit.split(len)) {
-                Some(part) => part.attach(piece),
-                None => piece,
-            },
+            Self::Metered(_) => taken.and_then(|mut permit| permit.split(len)),
         }
     }
 }
