@@ -153,9 +153,8 @@ def checked_name(name: str) -> str:
         or any(ord(character) < 32 or ord(character) == 127 for character in name)
     ):
         raise ConfigurationError(
-            f"{name!r} cannot be a name at the destination: no part between slashes may be empty, '.' or '..', "
-            "and control characters are not allowed. Look at the prefix and the naming pattern under 'storage'.",
-            code="config.invalid",
+            f"{name!r} cannot be a name at the destination: no part between slashes may be empty, '.' or "
+            "'..', and control characters are not allowed. Look at the prefix under 'storage'."
         )
     try:
         size = len(name.encode())
@@ -166,7 +165,7 @@ def checked_name(name: str) -> str:
     if size > MAX_NAME_BYTES:
         raise ConfigurationError(
             f"The name {name[:80]!r}… has {size} bytes; a destination takes at most {MAX_NAME_BYTES}. "
-            "Choose a shorter prefix or naming pattern under 'storage'."
+            "Choose a shorter prefix under 'storage'."
         )
     return name
 
@@ -179,7 +178,7 @@ def checked_lifetime(expires_in: timedelta) -> timedelta:
     """
     if not timedelta(0) < expires_in <= MAX_URL_LIFETIME:
         raise ConfigurationError(
-            f"A link cannot work for {expires_in.total_seconds() / 3600:g} hours: Cloud Storage allows more than 0 "
-            f"and at most {MAX_URL_LIFETIME.days * 24}. Change storage.gcs.url_expiration_hours."
+            f"A link cannot work for {expires_in.total_seconds() / 3600:g} hours: Cloud Storage allows more "
+            f"than 0 and at most {MAX_URL_LIFETIME.days * 24}. Change storage.gcs.url_expiration_hours."
         )
     return expires_in
