@@ -6,17 +6,15 @@ remembers nothing between two runs (``tracker``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
+    from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import FileSource, HttpSource
-
-#: Gives an access token and when it expires, in Unix seconds; what the engine asks for tokens.
-TokenProvider: TypeAlias = Callable[[], tuple[str, float]]
 
 SourceName: TypeAlias = Literal["drive", "local"]
 

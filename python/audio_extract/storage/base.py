@@ -6,20 +6,19 @@ the engine writes them itself, to the sink that a destination describes (``engin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from audio_extract.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
+    from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import FileSink, GcsSink
-
-TokenProvider: TypeAlias = Callable[[], tuple[str, float]]
 
 #: Cloud Storage's limit for V4 signatures.
 MAX_URL_LIFETIME = timedelta(days=7)
