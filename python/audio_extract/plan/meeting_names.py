@@ -19,6 +19,9 @@ _DATE: Final = r"(?P<year>20\d\d|19\d\d)[-/_.](?P<month>\d\d?)[-/_.](?P<day>\d\d
 _TIME: Final = r"(?P<hour>\d\d?)[:_.\-h](?P<minute>\d\d)(?:[:_.\-]\d\d)?(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?"
 _ZONE: Final = r"(?:\s*(?P<zone>(?:GMT|UTC)?\s?[+−-]\d\d?(?::?\d\d)?|[A-Z]{1,5}))?"
 
+#: Longer names are not Meet's; matching them would only cost time.
+_MAX_PARSED_LENGTH: Final = 500
+
 #: One row for each form; the first that matches the whole name (without its extension) wins.
 FORMS: Final = tuple(
     re.compile(pattern)
@@ -43,7 +46,7 @@ ZONES: Final = {
 
 #: What Meet adds to a second file of the same kind; it is no part of the title.
 _KINDS: Final = re.compile(
-    r"\s*[-–—]?\s*(?:Recording|Aufzeichnung|Enregistrement|Grabación|Gravação)\s*", re.I
+    r"\s*[-–—]?\s*(?:Recording|Aufzeichnung|Enregistrement|Grabación|Gravação)\s*", re.IGNORECASE
 )
 
 
@@ -73,7 +76,7 @@ def meeting(name: str, created_at: datetime, time_zone: str | None = None) -> Me
     """
     zone = ZoneInfo(time_zone) if time_zone else None
     stem = without_media_suffix(name)
-    for form in FORMS:
+    for form in FORMS if len(stem) <= _MAX_PARSED_LENGTH else ():
         match = form.fullmatch(stem)
         began = _moment(match, zone) if match else None
         if match is None or began is None:

@@ -58,29 +58,14 @@ def select(
         arrived: It just appeared in the change feed. Files that are moved into a folder keep their old dates,
             so age does not count then.
     """
-    drive = settings.google_drive
-    local = recording.source == "local"
-    patterns = settings.sources.local.name_patterns if local else drive.name_patterns
-    mime_type = kind_of(recording)
-    if mime_type is None or not any(fnmatchcase(mime_type, pattern.lower()) for pattern in drive.mime_types):
-        return Skipped("kind", f"{mime_type or 'an unknown kind of file'} is not in google_drive.mime_types")
-    if patterns and not any(fnmatchcase(recording.name.lower(), pattern.lower()) for pattern in patterns):
-        setting = "sources.local.name_patterns" if local else "google_drive.name_patterns"
-        return Skipped("name", f"its name matches none of {setting}")
-    if not arrived and (skipped := _too_old(recording, drive.days_to_look_back, now)):
-        return skipped
-    limit = settings.max_source_bytes
-    if limit is not None and recording.size_bytes is not None and recording.size_bytes > limit:
-        return Skipped(
-            "too_large", f"larger than processing.max_file_size_mb ({settings.processing.max_file_size_mb})"
-        )
-    if not recording.can_download:
-        return Skipped("cannot_download", "its owner does not allow downloads")
-    if not recording.settled:
-        return Skipped("not_settled", "it is still being written")
-    if not local and (recording.size_bytes is None or not recording.revision):
-        return Skipped("incomplete", "Drive has no size or checksum for it yet")
-    return Selected()
+    rules = (
+        _kind(recording, settings),
+        _name(recording, settings),
+        None if arrived else _too_old(recording, settings.google_drive.days_to_look_back, now),
+        _too_large(recording, settings),
+        _not_ready(recording),
+    )
+    return next((skipped for skipped in rules if skipped is not None), Selected())
 
 
 def kind_of(recording: Recording) -> str | None:
@@ -91,6 +76,24 @@ def kind_of(recording: Recording) -> str | None:
     return said
 
 
+def _kind(recording: Recording, settings: Settings) -> Skipped | None:
+    kind = kind_of(recording)
+    wanted = settings.google_drive.mime_types
+    if kind is not None and any(fnmatchcase(kind, pattern.lower()) for pattern in wanted):
+        return None
+    return Skipped("kind", f"{kind or 'an unknown kind of file'} is not in google_drive.mime_types")
+
+
+def _name(recording: Recording, settings: Settings) -> Skipped | None:
+    local = recording.source == "local"
+    patterns = (settings.sources.local if local else settings.google_drive).name_patterns
+    name = recording.name.casefold()
+    if not patterns or any(fnmatchcase(name, pattern.casefold()) for pattern in patterns):
+        return None
+    setting = "sources.local.name_patterns" if local else "google_drive.name_patterns"
+    return Skipped("name", f"its name matches none of {setting}")
+
+
 def _too_old(recording: Recording, days: int, now: datetime) -> Skipped | None:
     if not days:
         return None
@@ -99,3 +102,22 @@ def _too_old(recording: Recording, days: int, now: datetime) -> Skipped | None:
     if newest >= now - timedelta(days=days):
         return None
     return Skipped("too_old", f"older than google_drive.days_to_look_back ({days} days)")
+
+
+def _too_large(recording: Recording, settings: Settings) -> Skipped | None:
+    limit = settings.max_source_bytes
+    if limit is None or recording.size_bytes is None or recording.size_bytes <= limit:
+        return None
+    megabytes = settings.processing.max_file_size_mb
+    return Skipped("too_large", f"larger than processing.max_file_size_mb ({megabytes})")
+
+
+def _not_ready(recording: Recording) -> Skipped | None:
+    if not recording.can_download:
+        return Skipped("cannot_download", "its owner does not allow downloads")
+    if not recording.settled:
+        return Skipped("not_settled", "it is still being written")
+    checksum = recording.md5 or recording.sha256
+    if recording.source == "drive" and (recording.size_bytes is None or not checksum):
+        return Skipped("incomplete", "Drive has no size or checksum for it yet")
+    return None

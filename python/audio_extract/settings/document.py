@@ -87,7 +87,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """Return the sections of a settings file, ``${VAR}`` still in them.
 
     Raises:
-        ConfigurationError: It cannot be read or is no YAML mapping. Its text is not shown: it can hold secrets.
+        ConfigurationError: It cannot be read or is no YAML mapping. The message shows none of its text.
     """
     try:
         with path.open("rb") as file:
@@ -165,6 +165,6 @@ def substituted(value: Any, environ: Mapping[str, str], problems: Problems, wher
     for name in missing:
         problems.add(
             where,
-            f"the variable {name} is not set; set it, or write ${{{name}:-value}} in the file to give a default",
+            f"the variable {name} is not set; set it, or write ${{{name}:-default}} in the file",
         )
     return None if missing or not text.strip() else text

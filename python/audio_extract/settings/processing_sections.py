@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import model_validator
 
-from audio_extract.engine_types import Codec, Quality, Strategy
+from audio_extract.engine_types import Codec, Quality, Strategy  # noqa: TC001 - pydantic reads them
 from audio_extract.settings.base import (
     MIB,
     Bitrate,
@@ -18,7 +18,7 @@ from audio_extract.settings.base import (
     key,
 )
 
-#: ISO/IEC 11172-3 and 13818-3, and LAME's MPEG-2.5: sample rates and the constant bitrates (kbit/s) they have.
+#: ISO/IEC 11172-3 and 13818-3, and MPEG-2.5: sample rates and the constant bitrates (kbit/s) they have.
 _MP3_BITRATES: Final = (
     (
         frozenset({32_000, 44_100, 48_000}),
@@ -74,7 +74,7 @@ class AudioFormat(Section):
         rate = self.sample_rate_hz
         if self.codec == "opus" and rate is not None and rate not in _OPUS_RATES:
             raise ValueError(
-                "sample_rate: opus knows 8000, 12000, 16000, 24000 and 48000; remove it or choose one of these"
+                "sample_rate: opus knows 8000, 12000, 16000, 24000 and 48000; remove it or choose one"
             )
         if self.codec == "mp3":
             kbit = bits_per_second(self.bitrate) / 1000

@@ -31,7 +31,7 @@ def require_source(settings: Settings) -> None:
     raise ConfigurationError(
         f"google_drive.recordings_folder_id is not set{_in_file(settings)}, so there is nothing to watch; "
         "set it to the Drive folder's id (what follows /folders/ in its address), in the file or as "
-        "AUDIO_EXTRACT__GOOGLE_DRIVE__RECORDINGS_FOLDER_ID, or set sources.local.path to a folder of this machine",
+        "AUDIO_EXTRACT__GOOGLE_DRIVE__RECORDINGS_FOLDER_ID, or set sources.local.path to a folder",
         code="config.missing",
     )
 
@@ -45,14 +45,14 @@ def require_destination(settings: Settings) -> None:
     if settings.storage_type == "gcs":
         if settings.bucket_name is None:
             raise ConfigurationError(
-                f"storage.gcs.bucket_name is not set{_in_file(settings)}, but storage.type is gcs; set it to the "
-                "bucket's name, in the file or as AUDIO_EXTRACT__STORAGE__GCS__BUCKET_NAME",
+                f"storage.gcs.bucket_name is not set{_in_file(settings)}, but storage.type is gcs; "
+                "set it to the bucket's name, in the file or as AUDIO_EXTRACT__STORAGE__GCS__BUCKET_NAME",
                 code="config.missing",
             )
     elif settings.storage_folder is None:
         raise ConfigurationError(
-            f"storage.local.path is not set{_in_file(settings)}, so audio has nowhere to go; set it to a folder, "
-            "or set storage.type to gcs and storage.gcs.bucket_name to a bucket",
+            f"storage.local.path is not set{_in_file(settings)}, so audio has nowhere to go; "
+            "set it to a folder, or set storage.type to gcs and storage.gcs.bucket_name to a bucket",
             code="config.missing",
         )
 
@@ -85,8 +85,8 @@ def _usable(path: Path | None, name: str) -> Path | None:
     if path is None:
         return None
     remedy = (
-        "correct the path, or download a key (Google Cloud console › IAM › Service accounts › Keys), or remove the "
-        "setting to use the machine's credentials"
+        "correct the path, or download a key (Google Cloud console › IAM › Service accounts › Keys), or remove "
+        "the setting to use the machine's credentials"
     )
     try:
         with path.open("rb") as file:
