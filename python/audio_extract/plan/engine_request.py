@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from audio_extract.settings.base import MIB
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from audio_extract.engine_types import Audio, Fetch, Ffmpeg, Tags
+    from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.settings import Settings
 
 
@@ -44,18 +43,19 @@ def fetch_request(settings: Settings) -> Fetch:
     }
 
 
-def ffmpeg_request(settings: Settings, path: Path) -> Ffmpeg:
+def ffmpeg_request(settings: Settings, found: FoundFfmpeg) -> Ffmpeg:
     """Return how FFmpeg runs.
 
     Args:
         settings: ``processing.ffmpeg``.
-        path: The program, as :func:`audio_extract.ffmpeg.find_ffmpeg` found it.
+        found: The program, from :func:`audio_extract.ffmpeg.find_ffmpeg`.
     """
     ffmpeg = settings.processing.ffmpeg
     return {
-        "path": str(path),
+        "path": str(found.path),
         "nice": ffmpeg.nice,
         "stall_timeout_seconds": ffmpeg.stall_timeout_seconds,
+        "environment": found.environment,
     }
 
 

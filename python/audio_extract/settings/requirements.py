@@ -85,7 +85,7 @@ def _usable(path: Path | None, name: str) -> Path | None:
     if path is None:
         return None
     remedy = (
-        "correct the path, or download a key (Google Cloud console › IAM › Service accounts › Keys), or remove "
+        "correct the path, or download a key (Google Cloud console: IAM, Service accounts, Keys), or remove "
         "the setting to use the machine's credentials"
     )
     try:
