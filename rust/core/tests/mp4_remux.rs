@@ -1,6 +1,8 @@
 //! The audio that leaves is the audio that was there: FFmpeg decodes the same from the audio-only file as from
 //! the recording, sample for sample.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test panics")]
+
 mod mp4_support;
 
 use std::path::Path;

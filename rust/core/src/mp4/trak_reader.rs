@@ -126,13 +126,12 @@ impl<'m, 's, 'r, R: RangeReader> TrakReader<'m, 's, 'r, R> {
                 let head = self.moov.at(body, 12.min(end - body), ahead).await?;
                 let mut fields = Fields::new(&head);
                 let (_, size, count) = (fields.u32(), fields.u32(), fields.u32());
-                let sizes = match (size, count) {
-                    (Some(size @ 1..), Some(count)) => Some(Sizes::Constant { size, count }),
-                    _ => {
-                        let shape = TableShape { kind: "stsz", before_count: 8, row_bytes: 4 };
-                        let row = |fields: &mut Fields<'_>| Some([u64::from(fields.u32()?)]);
-                        self.rows(&shape, body, end, row).await?.map(Sizes::Table)
-                    }
+                let sizes = if let (Some(size @ 1..), Some(count)) = (size, count) {
+                    Some(Sizes::Constant { size, count })
+                } else {
+                    let shape = TableShape { kind: "stsz", before_count: 8, row_bytes: 4 };
+                    let row = |fields: &mut Fields<'_>| Some([u64::from(fields.u32()?)]);
+                    self.rows(&shape, body, end, row).await?.map(Sizes::Table)
                 };
                 self.sizes = self.only_one(self.sizes.is_some(), sizes, "stsz");
                 Ok(Table::Sizes)
