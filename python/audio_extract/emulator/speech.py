@@ -1,7 +1,7 @@
 """Speech-like sound: voices with pitch, vowels, consonants and pauses, for sample recordings.
 
 Not intelligible, but it has what matters to codecs, silence detection and loudness meters: voiced sounds
-with formants, noise bursts, syllables at a speaking rate, phrases, and pauses. The same seed gives the same
+with resonances, noise bursts, syllables at a speaking rate, phrases, and pauses. The same seed gives the same
 samples.
 """
 
@@ -14,7 +14,7 @@ from array import array
 
 SAMPLE_RATE = 24_000
 
-#: First three formants of some vowels in Hz (Peterson & Barney 1952, rounded).
+#: First three resonances (Hz) of some vowels (Peterson & Barney 1952, rounded).
 _VOWELS = (
     (730, 1090, 2440),
     (530, 1840, 2480),
@@ -23,8 +23,8 @@ _VOWELS = (
     (300, 870, 2240),
     (640, 1190, 2390),
 )
-_FORMANT_GAINS = (1.0, 0.6, 0.25)
-_FORMANT_WIDTH = 180.0
+_RESONANCE_GAINS = (1.0, 0.6, 0.25)
+_RESONANCE_WIDTH = 180.0
 _PEAK = 11_000
 _NOISE_FLOOR = 3
 
@@ -81,15 +81,15 @@ def _consonant(samples: array[int], dice: random.Random) -> None:
         before = now
 
 
-def _period(formants: tuple[int, int, int], length: int) -> list[float]:
-    """One period of a vowel: harmonics of the pitch, weighted by their distance from the formants."""
+def _period(resonances: tuple[int, int, int], length: int) -> list[float]:
+    """One period of a vowel: harmonics of the pitch, weighted by their distance from the resonances."""
     pitch = SAMPLE_RATE / length
     weights = []
     for number in range(1, int(4000 / pitch)):
         frequency = number * pitch
         weight = sum(
-            gain * math.exp(-(((frequency - formant) / _FORMANT_WIDTH) ** 2))
-            for formant, gain in zip(formants, _FORMANT_GAINS, strict=True)
+            gain * math.exp(-(((frequency - resonance) / _RESONANCE_WIDTH) ** 2))
+            for resonance, gain in zip(resonances, _RESONANCE_GAINS, strict=True)
         )
         if weight > 0.01:
             weights.append((number, weight))
