@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from audio_extract.emulator.base import Emulator
