@@ -125,6 +125,17 @@ fn each_of_two_tracks_is_copied_alone() {
         let offsets = moov.trak[0].mdia.minf.stbl.stco.as_ref().unwrap();
         assert_eq!(u64::from(offsets.entries[0]), plan.header_len());
     }
+    // Alone, a track that was switched off beside another one is on, and as long as the movie.
+    let second = movie.audio_plan(1).unwrap();
+    let final_header: Vec<u8> = second.m4a_header(&Tags::default()).unwrap().flatten().collect();
+    let moovs = [second.header().flatten().collect(), final_header].map(|header: Vec<u8>| {
+        let mut rest = header.as_slice();
+        Ftyp::decode(&mut rest).unwrap();
+        Moov::decode(&mut rest).unwrap()
+    });
+    assert_eq!(moovs.each_ref().map(|moov| moov.trak[0].tkhd.enabled), [false, true]);
+    assert_eq!(moovs[1].mvhd.duration, moovs[1].trak[0].tkhd.duration);
+
     let error = impossible(&movie, 2);
     assert_eq!(error.code, ErrorCode::MediaTrackNotFound);
     assert_eq!(error.message, "there is no audio track 2: the recording has 2, counted from 0");

@@ -177,6 +177,8 @@ impl<R: RangeReader> Scan<'_, R> {
             ));
         }
         let limit = end.min(known_end).saturating_sub(offset);
+        // The old window must be gone before the new one comes.
+        drop(held);
         self.window = Bytes::new();
         let len = ahead.max(min).min(limit.max(min)).min(known_end.saturating_sub(offset));
         self.window = self.reader.read_range(offset, len).await?;
