@@ -322,22 +322,24 @@ impl Messages {
     }
 }
 
+/// The keys of FFmpeg's `-progress`.
+const KEYS: &[&str] = &[
+    "frame",
+    "fps",
+    "bitrate",
+    "total_size",
+    "out_time_us",
+    "out_time_ms",
+    "out_time",
+    "dup_frames",
+    "drop_frames",
+    "speed",
+    "progress",
+];
+
 /// FFmpeg's `-progress` writes `key=value` lines; everything else is a message.
 fn progress_line(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once('=')?;
-    const KEYS: &[&str] = &[
-        "frame",
-        "fps",
-        "bitrate",
-        "total_size",
-        "out_time_us",
-        "out_time_ms",
-        "out_time",
-        "dup_frames",
-        "drop_frames",
-        "speed",
-        "progress",
-    ];
     (KEYS.contains(&key) || key.starts_with("stream_")).then_some((key, value.trim()))
 }
 
