@@ -116,6 +116,8 @@ class CheckedHttp(httplib2.Http):
 
     def __init__(self, discovery: Discovery) -> None:
         super().__init__(timeout=20)
+        # As googleapiclient.http.build_http does: 308 is "resume incomplete".
+        self.redirect_codes = self.redirect_codes - {308}
         self.discovery = discovery
 
     def request(self, uri: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]

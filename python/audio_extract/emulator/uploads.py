@@ -326,70 +326,60 @@ async def receive_media(request: Request, spool: Spool) -> None:
 async def receive_multipart(request: Request, spool: Spool) -> tuple[dict[str, Any], str | None]:
     """Take an ``uploadType=multipart`` request: metadata, then media (RFC 2387).
 
+    Lines may end with LF alone, as those of Google's Python client do.
+
     Returns:
         The metadata, and the media's Content-Type if it has one.
 
     Raises:
         GoogleError: 400, it is not ``multipart/related`` with two parts.
     """
-    boundary = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
+    boundary = re.search(r'boundary=(?:"([^"]+)"|([^;\s]+))', request.headers.get("content-type", ""))
     if boundary is None:
         raise GoogleError("badRequest", "Missing multipart boundary.")
-    delimiter = b"--" + boundary.group(1).encode("latin-1")
+    delimiter = re.escape(b"--" + (boundary.group(1) or boundary.group(2)).encode("latin-1"))
     pieces = request.stream()
     buffer = bytearray()
-    # "\r\n--boundary--" ends the media: so much is held back until the end is seen.
-    closing = b"\r\n" + delimiter + b"--"
-    head = await _read_until(pieces, buffer, delimiter + b"\r\n")
-    if head.strip():
-        raise GoogleError("badRequest", "Malformed multipart body.")
-    _, metadata = await _read_part(pieces, buffer, b"\r\n" + delimiter + b"\r\n")
-    headers = _part_headers(await _read_until(pieces, buffer, b"\r\n\r\n", also_at_start=b"\r\n"))
+    await _read_until(pieces, buffer, rb"(?:^|\n)" + delimiter + rb"\r?\n")
+    await _read_headers(pieces, buffer)
+    metadata = await _read_until(pieces, buffer, rb"\r?\n" + delimiter + rb"\r?\n")
+    media_type = (await _read_headers(pieces, buffer)).get("content-type")
+    # The closing delimiter and its line ends are held back until the end is seen.
+    held_back = len(delimiter) + 8
     async for piece in pieces:
         buffer += piece
-        ready = len(buffer) - len(closing) - 2
+        ready = len(buffer) - held_back
         if ready > 0:
             spool.append(bytes(buffer[:ready]))
             del buffer[:ready]
-    end = buffer.rfind(closing)
-    if end < 0:
+    end = re.search(rb"\r?\n" + delimiter + rb"--\s*$", buffer)
+    if end is None:
         raise GoogleError("badRequest", "Malformed multipart body.")
-    spool.append(bytes(buffer[:end]))
+    spool.append(bytes(buffer[: end.start()]))
     document = parse_json(metadata)
     if not isinstance(document, dict):
         raise GoogleError("badRequest", "Metadata part is not an object.")
-    return document, headers.get("content-type")
+    return document, media_type
 
 
-async def _read_part(
-    pieces: AsyncIterator[bytes], buffer: bytearray, end: bytes
-) -> tuple[dict[str, str], bytes]:
-    headers = _part_headers(await _read_until(pieces, buffer, b"\r\n\r\n", also_at_start=b"\r\n"))
-    return headers, await _read_until(pieces, buffer, end)
+async def _read_headers(pieces: AsyncIterator[bytes], buffer: bytearray) -> dict[str, str]:
+    """Take the header lines of a part, and the empty line behind them."""
+    headers: dict[str, str] = {}
+    while line := (await _read_until(pieces, buffer, rb"\r?\n")).decode("latin-1"):
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return headers
 
 
-async def _read_until(
-    pieces: AsyncIterator[bytes], buffer: bytearray, mark: bytes, *, also_at_start: bytes | None = None
-) -> bytes:
+async def _read_until(pieces: AsyncIterator[bytes], buffer: bytearray, mark: bytes) -> bytes:
     """Take from the buffer what stands before a mark, and the mark; read more where needed."""
-    while True:
-        if also_at_start is not None and buffer.startswith(also_at_start):
-            del buffer[: len(also_at_start)]
-            return b""
-        at = buffer.find(mark)
-        if at >= 0:
-            found = bytes(buffer[:at])
-            del buffer[: at + len(mark)]
-            return found
+    while (found := re.search(mark, buffer)) is None:
         piece = await anext(pieces, b"")
         if not piece:
             raise GoogleError("badRequest", "Malformed multipart body.")
         buffer += piece
-
-
-def _part_headers(raw: bytes) -> dict[str, str]:
-    headers = {}
-    for line in raw.decode("latin-1").split("\r\n"):
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return headers
+    before = bytes(buffer[: found.start()])
+    end = found.end()
+    del found
+    del buffer[:end]
+    return before
