@@ -123,6 +123,7 @@ struct Run {
 
 #[derive(Default)]
 struct Children {
+    version: Option<String>,
     arguments: Vec<Vec<String>>,
     cpu_seconds: f64,
 }
@@ -211,6 +212,7 @@ impl Run {
             source_requests: counts.source_requests,
             sink_requests: counts.sink_requests,
             retries: counts.retries,
+            ffmpeg_version: children.version.clone(),
             ffmpeg_arguments: children.arguments.clone(),
             ffmpeg_cpu_seconds: children.cpu_seconds,
             peak_permits_bytes: self.budget.peak_bytes(),
@@ -293,6 +295,7 @@ impl Run {
             EngineError { message, ..error }
         };
         let index = self.budget.acquire(movie.retained_bytes()).await;
+        let ffmpeg = self.ffmpeg_version().await?;
         match movie.audio_plan(track) {
             Ok(plan) => {
                 let strategy = match (&*source, self.request.fetch.strategy) {
@@ -300,7 +303,7 @@ impl Run {
                     (Source::Http(_), strategy) => strategy,
                 };
                 let rate = info.and_then(|info| info.sample_rate_hz);
-                let samples = plan.expected_samples().zip(rate);
+                let samples = plan.expected_samples(ffmpeg.and_then(|version| version.major)).zip(rate);
                 Ok(Opened {
                     strategy,
                     codec_name,
@@ -507,6 +510,17 @@ impl Run {
         }
     }
 
+    /// The version of the FFmpeg that will be used; none for a copy, which may do without.
+    async fn ffmpeg_version(&self) -> Result<Option<ffmpeg::Version>> {
+        if self.request.audio.codec == Codec::Copy {
+            return Ok(None);
+        }
+        let version = ffmpeg::version(&self.request.ffmpeg).await?;
+        let mut children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        children.version = Some(version.text.clone());
+        Ok(Some(version))
+    }
+
     async fn arguments(&self, opened: &Opened, input: &Input, track: u32) -> Result<Vec<String>> {
         let audio = &self.request.audio;
         if audio.codec != Codec::Copy {
@@ -529,6 +543,7 @@ impl Run {
             Feed::Whole => (Input::Pipe, audio.track),
             Feed::Mp4File(path) => (Input::Mp4File(path.clone()), audio.track),
         };
+        self.ffmpeg_version().await?;
         let arguments = self.arguments(opened, &input, track).await?;
         self.children
             .lock()

@@ -71,7 +71,7 @@ fn exercise(movie: &Movie) {
             let promised = header.byte_len();
             assert_eq!(header.map(|piece| piece.len() as u64).sum::<u64>(), promised);
         }
-        let _ = (plan.expected_samples_for(None), plan.cannot_copy_reason());
+        let _ = (plan.expected_samples(None), plan.cannot_copy_reason());
     }
 }
 

@@ -136,16 +136,11 @@ impl AudioPlan {
         self.header_len.saturating_add(self.layout.audio_bytes)
     }
 
-    /// Samples per channel that FFmpeg up to version 7 decodes from this file, at the track's own rate; `None`
-    /// where that is not certain. Damaged frames are not foreseen.
+    /// Samples per channel that an FFmpeg of that major version decodes from this file, at the track's own rate;
+    /// `None` where that is not certain. `None` as a version leaves what all versions agree on. Damaged frames are
+    /// not foreseen.
     #[must_use]
-    pub fn expected_samples(&self) -> Option<u64> {
-        self.expected_samples_for(Some(7))
-    }
-
-    /// The same for an FFmpeg of that major version; `None` as a version leaves what all versions agree on.
-    #[must_use]
-    pub fn expected_samples_for(&self, ffmpeg_major: Option<u32>) -> Option<u64> {
+    pub fn expected_samples(&self, ffmpeg_major: Option<u32>) -> Option<u64> {
         let Expected { whole_packets, cut_at_edit } = self.expected;
         match ffmpeg_major {
             Some(..=7) => whole_packets,
