@@ -1,0 +1,34 @@
+"""Which output was made: a hash of all settings that decide about its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from audio_extract.settings import Settings
+
+#: Raised when the same settings begin to mean other audio, so that old objects are told apart from new ones.
+_VERSION: Final = 1
+
+
+def plan_id(settings: Settings) -> str:
+    """Return 16 hex digits that change exactly when the audio would.
+
+    ``128k`` and ``128000`` are the same; what a codec does not use (the bitrate of ``flac``) does not count.
+    """
+    audio = settings.processing.audio_format
+    meaning = {
+        "version": _VERSION,
+        "codec": audio.codec,
+        "track": audio.track,
+        "bitrate_bps": audio.bitrate_bps,
+        "sample_rate_hz": audio.sample_rate_hz,
+        "channels": audio.channel_count,
+        # `copy` and `wav` have no encoder that could take more or less time.
+        "quality": None if audio.codec in {"copy", "wav"} else audio.quality,
+        "compression_level": None if audio.codec in {"copy", "wav", "aac"} else audio.compression_level,
+    }
+    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,168 @@
+"""Settings of the work itself: ``processing``, ``transfer``, ``upload``, ``execution``."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import model_validator
+
+from audio_extract.engine_types import Codec, Quality, Strategy  # noqa: TC001 - pydantic reads them
+from audio_extract.settings.base import (
+    MIB,
+    Bitrate,
+    Bucket,
+    ExpandedPath,
+    Prefix,
+    Section,
+    bits_per_second,
+    key,
+)
+
+#: ISO/IEC 11172-3 and 13818-3, and MPEG-2.5: sample rates and the constant bitrates (kbit/s) they have.
+_MP3_BITRATES: Final = (
+    (
+        frozenset({32_000, 44_100, 48_000}),
+        frozenset({32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}),
+    ),
+    (
+        frozenset({16_000, 22_050, 24_000}),
+        frozenset({8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}),
+    ),
+    (frozenset({8_000, 11_025, 12_000}), frozenset({8, 16, 24, 32, 40, 48, 56, 64})),
+)
+_OPUS_RATES: Final = frozenset({8_000, 12_000, 16_000, 24_000, 48_000})
+
+
+class AudioFormat(Section):
+    """What the audio is stored as."""
+
+    codec: Codec = key("mp3", "mp3, aac, opus, flac, wav, or copy (the audio as it was recorded).")
+    quality: Quality = key("standard", "Encoder effort: fast, standard or best.")
+    bitrate: Bitrate = key("128k", "For mp3, aac and opus. aac and opus choose their own unless it is set.")
+    sample_rate: int = key(
+        44_100, "In Hz. opus and copy keep the recording's unless it is set.", ge=8_000, le=192_000
+    )
+    channels: int = key(1, "1 is mono, 2 is stereo. copy keeps the recording's.", ge=1, le=8)
+    track: int = key(0, "Which audio track of a recording that has several, from 0.", ge=0, le=63)
+    compression_level: int | None = key(
+        None, "Overrides what quality means (FFmpeg's -compression_level).", ge=0, le=12
+    )
+
+    @property
+    def bitrate_bps(self) -> int | None:
+        """Bits per second for the engine; None where the codec decides."""
+        if self.codec in {"flac", "wav", "copy"}:
+            return None
+        if self.codec != "mp3" and "bitrate" not in self.model_fields_set:
+            return None
+        return bits_per_second(self.bitrate)
+
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """Sample rate for the engine; None keeps the recording's."""
+        if self.codec == "copy" or (self.codec == "opus" and "sample_rate" not in self.model_fields_set):
+            return None
+        return self.sample_rate
+
+    @property
+    def channel_count(self) -> int | None:
+        """Channels for the engine; None keeps the recording's."""
+        return None if self.codec == "copy" else self.channels
+
+    @model_validator(mode="after")
+    def _possible(self) -> AudioFormat:
+        rate = self.sample_rate_hz
+        if self.codec == "opus" and rate is not None and rate not in _OPUS_RATES:
+            raise ValueError(
+                "sample_rate: opus knows 8000, 12000, 16000, 24000 and 48000; remove it or choose one"
+            )
+        if self.codec == "mp3":
+            kbit = bits_per_second(self.bitrate) / 1000
+            known = next((bitrates for rates, bitrates in _MP3_BITRATES if rate in rates), None)
+            if known is None:
+                raise ValueError(
+                    "sample_rate: mp3 knows 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100 and 48000"
+                )
+            if kbit not in known:
+                choices = ", ".join(f"{number}k" for number in sorted(known))
+                raise ValueError(f"bitrate: at this sample_rate mp3 knows {choices}")
+            if self.channels > 2:
+                raise ValueError("channels: mp3 has 1 or 2")
+        return self
+
+
+class Ffmpeg(Section):
+    """The FFmpeg program."""
+
+    path: ExpandedPath | None = key(
+        None, "The program. Without it: the bundled one, then PATH, then Python packages."
+    )
+    nice: int = key(0, "Gives way to other programs: 0 (not at all) to 19.", ge=0, le=19)
+    stall_timeout_seconds: float = key(120, "Without progress for this long it is stopped.", ge=1, le=3_600)
+    allow_download: bool = key(
+        False, "Let the package static-ffmpeg download FFmpeg once, where none is installed."
+    )
+
+
+class ProcessingGcs(Section):
+    """Earlier place of ``storage.gcs``."""
+
+    bucket_name: Bucket | None = key(None, "Earlier place of storage.gcs.bucket_name.")
+    prefix: Prefix | None = key(None, "Earlier place of storage.gcs.prefix.")
+    credentials_path: ExpandedPath | None = key(None, "Earlier place of storage.gcs.credentials_path.")
+
+
+class Processing(Section):
+    """What is done with a recording."""
+
+    output_directory: ExpandedPath | None = key(
+        None, "Earlier place of storage.local.path, used where that is absent (often a mounted bucket)."
+    )
+    use_gcs_api: bool | None = key(
+        None,
+        "Earlier form of storage.type: true is gcs, false is local. They must not contradict each other.",
+    )
+    gcs: ProcessingGcs = key(ProcessingGcs, "Earlier place of storage.gcs.")
+    delete_video_after_processing: bool = key(
+        True, "Remove our temporary copy, where one was needed. The recording in Drive is never touched."
+    )
+    max_file_size_mb: int | None = key(None, "Larger recordings are skipped; absent or 0 takes all.", ge=0)
+    max_parallel_downloads: int = key(3, "How many recordings are worked on at the same time.", ge=1, le=64)
+    temp_directory: ExpandedPath | None = key(
+        None, "For the rare recording that cannot be streamed; without it the system's temporary folder."
+    )
+    audio_format: AudioFormat = key(AudioFormat, "What the audio is stored as.")
+    ffmpeg: Ffmpeg = key(Ffmpeg, "The FFmpeg program.")
+
+
+class Transfer(Section):
+    """How bytes are fetched."""
+
+    strategy: Strategy = key(
+        "parallel", "parallel (ranges side by side), audio_only (skips the picture), stream (one request)."
+    )
+    memory_limit_mb: int = key(48, "Memory for the bytes of one transfer.", ge=16, le=4_096)
+    range_size_mb: float = key(4, "Size of one range.", ge=0.0625, le=64)
+    max_ranges: int = key(8, "Ranges in flight.", ge=1, le=64)
+    stall_timeout_seconds: float = key(
+        30, "Without a byte for this long a request is given up and tried again.", ge=1, le=3_600
+    )
+
+
+class Upload(Section):
+    """How bytes are stored in a bucket."""
+
+    chunk_size_mb: float = key(
+        8, "Size of one piece of an upload: a multiple of 0.25.", ge=0.25, le=256, multiple_of=0.25
+    )
+
+    @property
+    def chunk_size_bytes(self) -> int:
+        """The same in bytes."""
+        return round(self.chunk_size_mb * MIB)
+
+
+class Execution(Section):
+    """Where transfers run."""
+
+    backend: Literal["local"] = key("local", "local: in this process.")

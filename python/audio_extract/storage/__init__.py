@@ -1,0 +1,5 @@
+"""Where audio is stored: a bucket in Cloud Storage or a folder, behind one protocol."""
+
+from audio_extract.storage.base import StorageAdapter, StorageCheck, StoredFile
+
+__all__ = ["StorageAdapter", "StorageCheck", "StoredFile"]

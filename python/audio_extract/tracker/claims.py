@@ -1,0 +1,414 @@
+"""Leases: taking what is due, holding it, and ending it one way or another.
+
+Every write of a holder names its fencing token. Who lost the lease changes nothing, and hears of it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from audio_extract.tracker import history, owners
+from audio_extract.tracker.history import LeaseLostError
+from audio_extract.tracker.models import chunks as chunk_table
+from audio_extract.tracker.models import recordings, transfers
+from audio_extract.tracker.outcomes import note_outcome
+from audio_extract.tracker.owners import Owner
+from audio_extract.tracker.retry_policy import RetryPolicy
+from audio_extract.tracker.states import Event, State
+from audio_extract.tracker.values import RECORDING_FIELDS, Claim, Recovered, Stored, StoredChunk, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, RowMapping
+
+    from audio_extract.tracker.database import Database
+
+#: A person asked for it; found by discovery. Taken in this order.
+PRIORITIES = (1, 0)
+_NO_ERROR = {"error_code": None, "error_kind": None, "error_message": None, "ffmpeg_tail": None}
+
+
+class Claims:
+    """The part of the tracker that workers use."""
+
+    _database: Database
+
+    def claim(self, owner: Owner, now: datetime, *, limit: int = 1, lease_seconds: float = 60) -> list[Claim]:
+        """Take recordings that are due: first what a person asked for, then what waits longest.
+
+        Safe for any number of processes: a recording is in at most one answer.
+        """
+        expires_at = now + timedelta(seconds=lease_seconds)
+        with self._database.write() as connection:
+            rows: list[RowMapping] = []
+            for priority in PRIORITIES:
+                if len(rows) < limit:
+                    rows += _due_rows(connection, priority, now, limit - len(rows))
+            return [_take(connection, row, owner, now, expires_at) for row in rows]
+
+    def renew(self, claim: Claim, now: datetime, *, lease_seconds: float = 60) -> bool:
+        """Hold a lease for longer. False: somebody else has it; stop at once."""
+        with self._database.write() as connection:
+            changed = connection.execute(
+                update(recordings)
+                .where(*_held(claim))
+                .values(lease_expires_at=now + timedelta(seconds=lease_seconds))
+            )
+            return changed.rowcount == 1
+
+    def release(
+        self, claim: Claim, now: datetime, *, reason: str = "released", delay_seconds: float = 0
+    ) -> bool:
+        """Give a recording back without spending an attempt. False: it was not held any more."""
+        with self._database.write() as connection:
+            row = _held_row(connection, claim)
+            if row is None:
+                return False
+            _end_transfer(connection, claim.transfer_id, now, "released")
+            history.move(
+                connection,
+                row,
+                Event.RELEASED,
+                State.PENDING,
+                now,
+                actor=claim.owner,
+                reason=reason,
+                next_attempt_at=now + timedelta(seconds=delay_seconds),
+            )
+            return True
+
+    def assign_object_name(self, claim: Claim, name: str, now: datetime) -> bool:
+        """Decide under which name the audio will stand. False: another recording has that name.
+
+        Raises:
+            LeaseLostError: Somebody else holds the recording.
+        """
+        try:
+            with self._database.write() as connection:
+                row = _required(connection, claim)
+                if row["object_name"] == name:
+                    return True
+                connection.execute(
+                    update(recordings).where(recordings.c.id == row["id"]).values(object_name=name)
+                )
+                history.record_event(
+                    connection, row["id"], "named", now, actor=claim.owner, detail={"object_name": name}
+                )
+        except IntegrityError:
+            return False
+        return True
+
+    def complete(
+        self,
+        claim: Claim,
+        stored: Stored,
+        now: datetime,
+        *,
+        plan_id: str | None = None,
+        report: Mapping[str, Any] | None = None,
+        adopted: bool = False,
+        chunks: Sequence[StoredChunk] = (),
+        trace_id: str | None = None,
+    ) -> None:
+        """Write down that the audio is stored and its checksum matched.
+
+        Args:
+            claim: The lease.
+            stored: What stands at the destination.
+            now: The time.
+            plan_id: Hash of the output settings.
+            report: The engine's report; none when an object was adopted.
+            adopted: Whether the object was there already.
+            chunks: The pieces, when the audio was split.
+            trace_id: The transfer's trace.
+
+        Raises:
+            LeaseLostError: Somebody else holds the recording.
+        """
+        with self._database.write() as connection:
+            row = _required(connection, claim)
+            _end_transfer(
+                connection, claim.transfer_id, now, "completed",
+                adopted=adopted, trace_id=trace_id, stored_bytes=stored.size_bytes,
+                audio_seconds=stored.audio_seconds, **_from_report(report),
+            )  # fmt: skip
+            facts = values_of(stored)
+            facts["stored_size_bytes"] = facts.pop("size_bytes")
+            values = {
+                **facts, **_NO_ERROR, "plan_id": plan_id, "completed_revision": claim.revision,
+                "processed_at": now, "attempts": claim.attempt, "failures": 0, "priority": 0,
+            }  # fmt: skip
+            history.move(
+                connection,
+                row,
+                Event.COMPLETED,
+                State.COMPLETED,
+                now,
+                actor=claim.owner,
+                detail={"storage_path": stored.storage_path, "crc32c": stored.crc32c, "adopted": adopted},
+                values=values,
+            )
+            connection.execute(chunk_table.delete().where(chunk_table.c.recording_id == row["id"]))
+            if chunks:
+                rows = []
+                for chunk in chunks:
+                    chunk_values = values_of(chunk)
+                    chunk_values["chunk_index"] = chunk_values.pop("index")
+                    rows.append({**chunk_values, "recording_id": row["id"]})
+                connection.execute(insert(chunk_table), rows)
+            note_outcome(
+                self._database,
+                connection,
+                {**row, **values, "revision": claim.revision},
+                State.COMPLETED,
+                now,
+            )
+
+    def fail(
+        self,
+        claim: Claim,
+        now: datetime,
+        *,
+        code: str,
+        kind: str,
+        message: str,
+        policy: RetryPolicy,
+        ffmpeg_tail: str | None = None,
+        retry_after_seconds: float | None = None,
+        report: Mapping[str, Any] | None = None,
+        trace_id: str | None = None,
+    ) -> State:
+        """Write down that a transfer ended with an error, and return where the recording went by the policy.
+
+        Raises:
+            LeaseLostError: Somebody else holds the recording.
+        """
+        with self._database.write() as connection:
+            row = _required(connection, claim)
+            decision = policy.decide(
+                kind=kind,
+                code=code,
+                attempts=row["attempts"],
+                failures=row["failures"],
+                retry_after_seconds=retry_after_seconds,
+            )
+            error = {
+                "error_code": code, "error_kind": kind, "error_message": message, "ffmpeg_tail": ffmpeg_tail
+            }  # fmt: skip
+            outcome = "released" if kind == "cancelled" else "failed"
+            _end_transfer(
+                connection,
+                claim.transfer_id,
+                now,
+                outcome,
+                trace_id=trace_id,
+                **error,
+                **_from_report(report),
+            )
+            values: dict[str, Any] = {"attempts": row["attempts"] + decision.spends_attempt}
+            if kind != "cancelled":
+                values |= {**error, "failures": row["failures"] + 1, "priority": 0}
+                if decision.state is not State.PENDING:
+                    values["processed_at"] = now
+            delay = decision.delay_seconds
+            history.move(
+                connection,
+                row,
+                Event.FAILED if kind != "cancelled" else Event.RELEASED,
+                decision.state,
+                now,
+                actor=claim.owner,
+                reason=decision.reason,
+                next_attempt_at=None if delay is None else now + timedelta(seconds=delay),
+                detail={"code": code, "kind": kind, "message": message, "delay_seconds": delay},
+                values=values,
+            )
+            if decision.state in {State.FAILED, State.QUARANTINED}:
+                note_outcome(self._database, connection, {**row, **values}, decision.state, now)
+            return decision.state
+
+    def recover(
+        self,
+        now: datetime,
+        *,
+        policy: RetryPolicy | None = None,
+        host: str | None = None,
+        is_alive: Callable[[Owner], bool] = owners.is_alive,
+    ) -> Recovered:
+        """Take back what nobody works on any more: leases that expired, and those of this host's dead processes.
+
+        Args:
+            now: The time.
+            policy: Knows how many processes may die over one recording.
+            host: This host.
+            is_alive: Whether an owner of this host still runs.
+        """
+        policy = policy or RetryPolicy()
+        host = host or Owner.current().host
+        pending: list[str] = []
+        quarantined: list[str] = []
+        with self._database.write() as connection:
+            query = (
+                select(recordings)
+                .where(
+                    recordings.c.state == State.IN_PROGRESS,
+                    or_(recordings.c.lease_expires_at <= now, recordings.c.lease_host == host),
+                )
+                .order_by(recordings.c.id)
+                .with_for_update(skip_locked=True)
+            )
+            for row in connection.execute(query).mappings().all():
+                expired = row["lease_expires_at"] <= now
+                if not expired and is_alive(Owner.parse(row["lease_owner"])):
+                    continue
+                state = _recover_one(
+                    connection, row, policy, now, "lease_expired" if expired else "owner_died"
+                )
+                if state is State.QUARANTINED:
+                    quarantined.append(str(row["id"]))
+                    crashed = {**row, "error_message": _crash_message(row["crashes"] + 1)}
+                    note_outcome(self._database, connection, crashed, state, now)
+                else:
+                    pending.append(str(row["id"]))
+        return Recovered(tuple(pending), tuple(quarantined))
+
+
+def _due_rows(connection: Connection, priority: int, now: datetime, limit: int) -> list[RowMapping]:
+    query = (
+        select(recordings)
+        .where(recordings.c.priority == priority, recordings.c.next_attempt_at <= now)
+        .order_by(recordings.c.next_attempt_at, recordings.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(connection.execute(query).mappings())
+
+
+def _take(
+    connection: Connection, row: RowMapping, owner: Owner, now: datetime, expires_at: datetime
+) -> Claim:
+    token = row["fence"] + 1
+    attempt = row["attempts"] + 1
+    transfer_id = connection.execute(
+        insert(transfers)
+        .values(
+            recording_id=row["id"],
+            fence=token,
+            attempt=attempt,
+            revision=row["revision"],
+            owner=owner.name,
+            started_at=now,
+        )
+        .returning(transfers.c.id)
+    ).scalar_one()
+    history.move(
+        connection,
+        row,
+        Event.CLAIMED,
+        State.IN_PROGRESS,
+        now,
+        actor=owner.name,
+        detail={"attempt": attempt, "token": token},
+        values={
+            "fence": token,
+            "lease_owner": owner.name,
+            "lease_host": owner.host,
+            "lease_pid": owner.pid,
+            "lease_expires_at": expires_at,
+            "last_transfer_id": transfer_id,
+        },
+    )
+    return Claim(
+        id=str(row["id"]),
+        token=token,
+        owner=owner.name,
+        attempt=attempt,
+        object_name=row["object_name"],
+        expires_at=expires_at,
+        transfer_id=transfer_id,
+        **{name: row[name] for name in RECORDING_FIELDS},
+    )
+
+
+def _held(claim: Claim) -> tuple[Any, ...]:
+    return (
+        recordings.c.id == int(claim.id),
+        recordings.c.state == State.IN_PROGRESS,
+        recordings.c.fence == claim.token,
+    )
+
+
+def _held_row(connection: Connection, claim: Claim) -> RowMapping | None:
+    query = select(recordings).where(*_held(claim)).with_for_update()
+    return connection.execute(query).mappings().one_or_none()
+
+
+def _required(connection: Connection, claim: Claim) -> RowMapping:
+    row = _held_row(connection, claim)
+    if row is None:
+        message = f"{claim.name}: the lease was lost: somebody else works on it, or it was forgotten"
+        raise LeaseLostError(message)
+    return row
+
+
+def _end_transfer(
+    connection: Connection, transfer_id: int, now: datetime, outcome: str, **values: Any
+) -> None:
+    connection.execute(
+        update(transfers)
+        .where(transfers.c.id == transfer_id)
+        .values({"ended_at": now, "outcome": outcome, **values})
+    )
+
+
+def _from_report(report: Mapping[str, Any] | None) -> dict[str, Any]:
+    if report is None:
+        return {}
+    return {
+        "report": dict(report),
+        "strategy": report.get("strategy"),
+        "fetched_bytes": report.get("fetched_bytes"),
+    }
+
+
+def _recover_one(
+    connection: Connection, row: RowMapping, policy: RetryPolicy, now: datetime, why: str
+) -> State:
+    crashes = row["crashes"] + 1
+    decision = policy.after_crash(crashes)
+    values: dict[str, Any] = {"crashes": crashes}
+    if decision.state is State.QUARANTINED:
+        values |= {
+            "error_code": "tracker.crash_limit",
+            "error_kind": "bug",
+            "error_message": _crash_message(crashes),
+            "processed_at": now,
+        }
+    if row["last_transfer_id"] is not None:
+        _end_transfer(connection, row["last_transfer_id"], now, "crashed")
+    history.move(
+        connection,
+        row,
+        Event.RECOVERED,
+        decision.state,
+        now,
+        actor=Owner.current().name,
+        reason=decision.reason if decision.state is State.QUARANTINED else why,
+        next_attempt_at=now if decision.state is State.PENDING else None,
+        detail={"holder": row["lease_owner"], "crashes": crashes},
+        values=values,
+    )
+    return decision.state
+
+
+def _crash_message(crashes: int) -> str:
+    return (
+        f"{crashes} processes ended while they worked on this recording; look for their end in the log "
+        "(often the system killed them for memory), then retry it"
+    )

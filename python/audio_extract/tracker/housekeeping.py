@@ -1,0 +1,119 @@
+"""What a person asks for: retry, reprocess, forget, and cleaning up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+
+from audio_extract.tracker import history
+from audio_extract.tracker.models import drive_files, recordings, sync_history, transfers
+from audio_extract.tracker.states import Event, State
+from audio_extract.tracker.values import row_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from audio_extract.tracker.database import Database
+
+_RETRIED = frozenset({State.PENDING, State.FAILED, State.QUARANTINED, State.SKIPPED})
+_BATCH = 500
+
+
+class Housekeeping:
+    """The part of the tracker that people use."""
+
+    _database: Database
+
+    def retry(
+        self, ids: Iterable[str], now: datetime, *, actor: str = "person", completed: bool = False
+    ) -> list[str]:
+        """Make recordings due at once, before all others, with all their attempts.
+
+        Args:
+            ids: Recordings; unknown ones and those in progress are left out.
+            now: The time.
+            actor: Who asks.
+            completed: Whether completed ones are processed again too.
+
+        Returns:
+            The ids that are due now.
+        """
+        wanted = _RETRIED | {State.COMPLETED} if completed else _RETRIED
+        numbers = sorted({number for text in ids if (number := row_id(text)) is not None})
+        moved: list[str] = []
+        for start in range(0, len(numbers), _BATCH):
+            with self._database.write() as connection:
+                for row in history.locked(connection, numbers[start : start + _BATCH]):
+                    if row["state"] not in wanted:
+                        continue
+                    history.move(
+                        connection,
+                        row,
+                        Event.RETRIED,
+                        State.PENDING,
+                        now,
+                        actor=actor,
+                        next_attempt_at=now,
+                        values={"attempts": 0, "failures": 0, "crashes": 0, "priority": 1},
+                    )
+                    moved.append(str(row["id"]))
+        return moved
+
+    def retry_failed(self, now: datetime, *, actor: str = "person") -> list[str]:
+        """Make every failed and quarantined recording due at once; returns their ids."""
+        return self.retry(self.failed_ids(), now, actor=actor)
+
+    def failed_ids(self) -> list[str]:
+        """Return the ids of failed and quarantined recordings: what `retry_failed` would move."""
+        query = select(recordings.c.id).where(recordings.c.state.in_((State.FAILED, State.QUARANTINED)))
+        with self._database.read() as connection:
+            return [str(number) for number in connection.execute(query).scalars()]
+
+    def forget(self, ids: Iterable[str], now: datetime, *, actor: str = "person") -> list[str]:
+        """Remove recordings from the database; the next discovery finds them as new ones.
+
+        What is stored stays. The audit log stays. One in progress is left out.
+
+        Returns:
+            The ids that were removed.
+        """
+        numbers = sorted({number for text in ids if (number := row_id(text)) is not None})
+        removed: list[str] = []
+        with self._database.write() as connection:
+            for row in history.locked(connection, numbers):
+                if row["state"] == State.IN_PROGRESS:
+                    continue
+                history.record_event(
+                    connection,
+                    row["id"],
+                    Event.FORGOTTEN,
+                    now,
+                    before=State(row["state"]),
+                    actor=actor,
+                    detail={name: row[name] for name in ("source", "source_id", "name", "object_name")},
+                )
+                connection.execute(delete(recordings).where(recordings.c.id == row["id"]))
+                if row["source"] == "drive":
+                    connection.execute(delete(drive_files).where(drive_files.c.file_id == row["source_id"]))
+                removed.append(str(row["id"]))
+        return removed
+
+    def cleanup(self, days: int, now: datetime) -> int:
+        """Delete details older than some days: transfers but the last of each recording, and sync history.
+
+        What says that a recording was processed is never deleted.
+
+        Returns:
+            How many rows were deleted.
+        """
+        before = now - timedelta(days=days)
+        last = select(recordings.c.last_transfer_id).where(recordings.c.last_transfer_id == transfers.c.id)
+        with self._database.write() as connection:
+            old_transfers = connection.execute(
+                delete(transfers).where(transfers.c.ended_at < before, ~last.exists())
+            )
+            old_runs = connection.execute(delete(sync_history).where(sync_history.c.ended_at < before))
+            return old_transfers.rowcount + old_runs.rowcount

@@ -1,0 +1,281 @@
+"""Reading: counts, lists that are paged by key, and one recording with its history."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, and_, func, or_, select
+
+from audio_extract.tracker.claims import PRIORITIES
+from audio_extract.tracker.models import audit_log, chunks, recordings, transfers
+from audio_extract.tracker.states import State
+from audio_extract.tracker.values import AuditEntry, Page, RecordingRow, Stats, StoredChunk, file_path, row_id
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import RowMapping
+
+    from audio_extract.tracker.database import Database
+
+_CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TRANSFER_COLUMNS = (
+    "started_at", "ended_at", "strategy", "fetched_bytes", "trace_id", "attempt", "outcome", "adopted"
+)  # fmt: skip
+
+
+class Queries:
+    """The part of the tracker that shows."""
+
+    _database: Database
+
+    def counts(self) -> dict[State, int]:
+        """Return how many recordings are in each state; each state is there."""
+        query = select(recordings.c.state, func.count()).group_by(recordings.c.state)
+        with self._database.read() as connection:
+            found = {State(state): count for state, count in connection.execute(query)}
+        return {state: found.get(state, 0) for state in State}
+
+    def due(self, now: datetime) -> int:
+        """Return how many recordings could be claimed now."""
+        query = select(func.count()).select_from(recordings).where(
+            recordings.c.priority.in_(PRIORITIES), recordings.c.next_attempt_at <= now
+        )  # fmt: skip
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def next_due_at(self) -> datetime | None:
+        """Return when the next recording becomes due, which may have passed; None when nothing waits."""
+        with self._database.read() as connection:
+            moments = [
+                connection.execute(
+                    select(func.min(recordings.c.next_attempt_at)).where(recordings.c.priority == priority)
+                ).scalar()
+                for priority in PRIORITIES
+            ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def stats(self) -> Stats:
+        """Return how much there is."""
+        query = select(
+            recordings.c.state,
+            func.count(),
+            func.coalesce(func.sum(recordings.c.audio_seconds), 0),
+            func.coalesce(func.sum(recordings.c.size_bytes), 0),
+            func.coalesce(func.sum(recordings.c.stored_size_bytes), 0),
+        ).group_by(recordings.c.state)
+        with self._database.read() as connection:
+            rows = {State(row[0]): row for row in connection.execute(query)}
+        count = {state: rows[state][1] if state in rows else 0 for state in State}
+        done = rows.get(State.COMPLETED)
+        return Stats(
+            total=sum(count.values()),
+            completed=count[State.COMPLETED],
+            failed=count[State.FAILED] + count[State.QUARANTINED],
+            pending=count[State.PENDING] + count[State.DISCOVERED],
+            in_progress=count[State.IN_PROGRESS],
+            skipped=count[State.SKIPPED],
+            audio_seconds=float(done[2]) if done else 0.0,
+            source_bytes=int(done[3]) if done else 0,
+            stored_bytes=int(done[4]) if done else 0,
+        )
+
+    def recent(self, now: datetime, *, days: int, limit: int, cursor: str | None = None) -> Page:
+        """Return recordings whose state changed in the last days, newest first.
+
+        Raises:
+            ValueError: The cursor is not one of ours.
+        """
+        query = _rows().where(recordings.c.state_changed_at >= now - timedelta(days=days))
+        return self._page(query, limit, cursor)
+
+    def failed(self, *, limit: int, cursor: str | None = None) -> Page:
+        """Return failed and quarantined recordings, newest first.
+
+        Raises:
+            ValueError: The cursor is not one of ours.
+        """
+        # Written out, so that both databases see that the index of just these fits.
+        query = _rows().where(recordings.c.state.in_((State.FAILED, State.QUARANTINED)))
+        return self._page(query, limit, cursor)
+
+    def listing(self, *, states: Collection[State] = (), limit: int = 100, cursor: str | None = None) -> Page:
+        """Return recordings in some states (none: in any), newest first.
+
+        Raises:
+            ValueError: The cursor is not one of ours.
+        """
+        query = _rows()
+        if len(states) == 1:
+            query = query.where(recordings.c.state == next(iter(states)))
+        elif states:
+            query = query.where(recordings.c.state.in_(states))
+        return self._page(query, limit, cursor)
+
+    def recording(self, recording_id: str) -> RecordingRow | None:
+        """Return one recording, or None."""
+        number = row_id(recording_id)
+        if number is None:
+            return None
+        with self._database.read() as connection:
+            row = connection.execute(_rows().where(recordings.c.id == number)).mappings().one_or_none()
+        return None if row is None else _row(row)
+
+    def find(self, text: str) -> RecordingRow | None:
+        """Return the recording that a person means: its id, ``drive://ID``, or its id in the source."""
+        source_id = text.removeprefix("drive://").removeprefix("drive:")
+        query = _rows().where(
+            recordings.c.source.in_(("drive", "local")), recordings.c.source_id == source_id
+        )
+        if source_id != text:
+            query = query.where(recordings.c.source == "drive")
+        else:
+            by_id = self.recording(text)
+            if by_id is not None:
+                return by_id
+        with self._database.read() as connection:
+            row = connection.execute(query.order_by(recordings.c.id).limit(1)).mappings().one_or_none()
+        return None if row is None else _row(row)
+
+    def audit(self, recording_id: str | None = None, *, limit: int = 1000) -> list[AuditEntry]:
+        """Return what happened to one recording, or to all, oldest first; of more than `limit` the newest."""
+        query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
+        if recording_id is not None:
+            number = row_id(recording_id)
+            if number is None:
+                return []
+            query = query.where(audit_log.c.recording_id == number)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            AuditEntry(
+                at=row["at"],
+                recording_id=None if row["recording_id"] is None else str(row["recording_id"]),
+                event=row["event"],
+                from_state=row["from_state"],
+                to_state=row["to_state"],
+                actor=row["actor"],
+                detail=row["detail"] or {},
+            )
+            for row in reversed(rows)
+        ]
+
+    def attempts_of(self, recording_id: str) -> list[dict[str, Any]]:
+        """Return the rows of ``transfers`` of a recording, oldest first."""
+        number = row_id(recording_id)
+        if number is None:
+            return []
+        query = select(transfers).where(transfers.c.recording_id == number).order_by(transfers.c.fence)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def chunks_of(self, recording_id: str) -> list[StoredChunk]:
+        """Return the pieces of a recording's audio, when it was split."""
+        number = row_id(recording_id)
+        if number is None:
+            return []
+        query = select(chunks).where(chunks.c.recording_id == number).order_by(chunks.c.chunk_index)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            StoredChunk(
+                index=row["chunk_index"],
+                object_name=row["object_name"],
+                start_seconds=row["start_seconds"],
+                end_seconds=row["end_seconds"],
+                size_bytes=row["size_bytes"],
+                crc32c=row["crc32c"],
+                silence_cut=row["silence_cut"],
+            )
+            for row in rows
+        ]
+
+    def _page(self, query: Select[Any], limit: int, cursor: str | None) -> Page:
+        if cursor is not None:
+            moment, number = _read_cursor(cursor)
+            query = query.where(
+                recordings.c.state_changed_at <= moment,
+                or_(
+                    recordings.c.state_changed_at < moment,
+                    and_(recordings.c.state_changed_at == moment, recordings.c.id < number),
+                ),
+            )
+        query = query.order_by(recordings.c.state_changed_at.desc(), recordings.c.id.desc())
+        with self._database.read() as connection:
+            # One more than asked for says whether there is a next page.
+            found = connection.execute(query.limit(limit + 1)).mappings().all()
+        rows = [_row(row) for row in found[:limit]]
+        return Page(rows, _write_cursor(rows[-1]) if len(found) > limit and rows else None)
+
+
+def _write_cursor(row: RecordingRow) -> str:
+    return f"{(row.state_changed_at - _EPOCH) // timedelta(microseconds=1)}-{row.id}"
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, int]:
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        message = "this is not a cursor of this service"
+        raise ValueError(message)
+    try:
+        return _EPOCH + timedelta(microseconds=int(found[1])), int(found[2])
+    except OverflowError as error:
+        message = "this is not a cursor of this service"
+        raise ValueError(message) from error
+
+
+def _rows() -> Select[Any]:
+    joined = recordings.outerjoin(transfers, transfers.c.id == recordings.c.last_transfer_id)
+    last = [transfers.c[name].label(f"last_{name}") for name in _TRANSFER_COLUMNS]
+    return select(recordings, *last).select_from(joined)
+
+
+def _row(row: RowMapping) -> RecordingRow:
+    state = State(row["state"])
+    started, ended = row["last_started_at"], row["last_ended_at"]
+    due = row["next_attempt_at"]
+    return RecordingRow(
+        id=str(row["id"]),
+        name=row["name"],
+        status=state.value,
+        state_reason=row["state_reason"],
+        file_path=file_path(row["source"], row["source_id"]),
+        source=row["source"],
+        source_id=row["source_id"],
+        revision=row["completed_revision"] if state is State.COMPLETED else row["revision"],
+        recorded_at=row["created_at"],
+        discovered_at=row["discovered_at"],
+        processed_at=row["processed_at"],
+        state_changed_at=row["state_changed_at"],
+        storage_type=row["storage_type"],
+        storage_path=row["storage_path"],
+        storage_url=row["storage_url"],
+        object_name=row["object_name"],
+        source_size_bytes=row["size_bytes"],
+        fetched_bytes=row["last_fetched_bytes"],
+        stored_size_bytes=row["stored_size_bytes"],
+        crc32c=row["crc32c"],
+        generation=row["generation"],
+        plan_id=row["plan_id"],
+        audio_seconds=row["audio_seconds"],
+        elapsed_seconds=(ended - started).total_seconds() if started and ended else None,
+        strategy=row["last_strategy"],
+        attempts=row["attempts"],
+        crashes=row["crashes"],
+        # A pending recording is due from when it became so; only a wait is worth showing.
+        next_attempt_at=due if due is not None and due > row["state_changed_at"] else None,
+        error_code=row["error_code"],
+        error_kind=row["error_kind"],
+        error_message=row["error_message"],
+        ffmpeg_tail=row["ffmpeg_tail"],
+        trace_id=row["last_trace_id"],
+        metadata=_metadata(row),
+    )
+
+
+def _metadata(row: RowMapping) -> dict[str, Any]:
+    names = ("mime_type", "size_bytes", "folder_id", "web_link", "md5", "sha256")
+    return {"file_name": row["name"], **{name: row[name] for name in names}}
