@@ -38,7 +38,7 @@ def drive_service() -> Any:
         "v3",
         static_discovery=True,
         credentials=AnonymousCredentials(),
-        client_options={"api_endpoint": host},
+        client_options={"api_endpoint": f"{host}/drive/v3/"},
     )
 
 

@@ -187,6 +187,8 @@ class TransferReport(TypedDict):
     sink_requests: dict[str, int]
     retries: dict[str, int]
     """Reason → number, source and sink together."""
+    ffmpeg_version: str | None
+    """What FFmpeg says of its version, when one encoded."""
     ffmpeg_arguments: list[list[str]]
     """One list for each child that ran."""
     ffmpeg_cpu_seconds: float

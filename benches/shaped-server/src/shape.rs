@@ -92,7 +92,7 @@ impl AsyncRead for Shaped {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(this.up.poll_free(cx));
-        let mut bytes = [0; BURST_BYTES];
+        let mut bytes = vec![0; BURST_BYTES];
         let room = buf.remaining().min(BURST_BYTES);
         let mut part = ReadBuf::new(bytes.get_mut(..room).unwrap_or_default());
         ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -19,6 +22,7 @@ from audio_extract.emulator.faults import FaultScript, action_json
 from audio_extract.emulator.gateway import Gateway
 from audio_extract.emulator.network import NetworkShape, shape_from_json
 from audio_extract.emulator.requests import RequestLog
+from audio_extract.emulator.uploads import UploadSessions, json_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,11 +37,26 @@ class Emulator(ABC):
         network: How slow the network is.
         accounts: Who may ask.
         clock: The service's time.
+        uploads: Resumable sessions.
+        directory: Where uploaded contents above 1 MiB are kept.
     """
 
-    def __init__(self, *, clock: Clock = system_clock, network: NetworkShape | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock = system_clock,
+        network: NetworkShape | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="audio-extract-emulator-"))
+        self._remove_directory = (
+            weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+            if directory is None
+            else None
+        )
         self.clock = clock
         self.network = network or NetworkShape()
+        self.uploads = UploadSessions()
         self.faults = FaultScript()
         self.requests = RequestLog()
         self.accounts = Accounts(clock)
@@ -51,8 +70,10 @@ class Emulator(ABC):
         """What a request is for, in one word."""
 
     def close(self) -> None:
-        """Give back what the emulator holds."""
+        """Forget the faults, and remove the temporary folder if there is one."""
         self.faults.clear()
+        if self._remove_directory is not None:
+            self._remove_directory()
 
     def gateway(self) -> Gateway:
         """The ASGI application to serve."""
@@ -63,7 +84,14 @@ class Emulator(ABC):
                 HTTPException: _no_route,
             },
         )
-        return Gateway(app, kind_of=self.kind_of, faults=self.faults, log=self.requests, shape=self.network)
+        return Gateway(
+            app,
+            kind_of=self.kind_of,
+            clock=self.clock,
+            faults=self.faults,
+            log=self.requests,
+            shape=self.network,
+        )
 
     def _control_routes(self) -> list[BaseRoute]:
         return [
@@ -120,27 +148,6 @@ class Emulator(ABC):
             return JSONResponse(
                 {"error": refused.error, "error_description": refused.description}, status_code=400
             )
-
-
-async def json_body(request: Request) -> Any:
-    """The JSON document of a request; an empty body is an empty document.
-
-    Raises:
-        GoogleError: 400, it is not JSON.
-    """
-    return parse_json(await request.body())
-
-
-def parse_json(body: bytes) -> Any:
-    """Read a JSON document; nothing is an empty document.
-
-    Raises:
-        GoogleError: 400, it is not JSON.
-    """
-    try:
-        return json.loads(body) if body.strip() else {}
-    except ValueError as error:
-        raise GoogleError("badRequest", "Parse Error") from error
 
 
 async def _google_error(_request: Request, error: Exception) -> Response:

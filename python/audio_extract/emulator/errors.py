@@ -47,6 +47,7 @@ ANSWERS: dict[str, ErrorAnswer] = {
     "badRequest": ErrorAnswer(400, "badRequest", "Bad Request: {subject}", DRIVE_ERRORS),
     "invalid": ErrorAnswer(400, "invalid", "Invalid Value: {subject}", DRIVE_ERRORS),
     "invalidParameter": ErrorAnswer(400, "invalidParameter", "{subject}", DRIVE_ERRORS),
+    "fieldNotWritable": ErrorAnswer(403, "fieldNotWritable", "{subject}", DRIVE_ERRORS),
     "required": ErrorAnswer(400, "required", "Required parameter: {subject}", STORAGE_ERRORS),
     "authError": ErrorAnswer(
         401,

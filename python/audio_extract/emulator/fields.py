@@ -61,6 +61,16 @@ def apply_mask(mask: Mask, value: Any) -> Any:
     return chosen
 
 
+def masked(document: dict[str, Any], text: str, *, api: str, schema: str) -> dict[str, Any]:
+    """Keep of a document what a mask's text selects.
+
+    Raises:
+        GoogleError: 400, the mask names a field that the schema does not have.
+    """
+    chosen: dict[str, Any] = apply_mask(parse_mask(text, api, schema), document)
+    return chosen
+
+
 def _refused(selection: str) -> GoogleError:
     return GoogleError("invalidParameter", f"Invalid field selection {selection}", location="fields")
 

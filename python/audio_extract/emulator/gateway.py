@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from audio_extract.emulator.clock import Clock
+
 #: Key of the scope under which a handler finds the fault that it has to carry out itself.
 FAULT_KEY = "audio_extract.fault"
 
@@ -53,6 +56,7 @@ class Gateway:
     Args:
         app: The emulator's application.
         kind_of: Says what a request is for.
+        clock: For the Date header.
         faults: What goes wrong.
         log: Where requests are counted.
         shape: How slow the network is.
@@ -63,12 +67,14 @@ class Gateway:
         app: ASGIApp,
         *,
         kind_of: Callable[[Request], str],
+        clock: Clock,
         faults: FaultScript,
         log: RequestLog,
         shape: NetworkShape,
     ) -> None:
         self._app = app
         self._kind_of = kind_of
+        self._clock = clock
         self._faults = faults
         self._log = log
         self._shape = shape
@@ -112,6 +118,10 @@ class Gateway:
     async def pace(self, link: Link, count: int, *, sending: bool) -> None:
         """Wait until bytes may pass."""
         await pace(link, self._sending if sending else self._receiving, self._shape, count, sending=sending)
+
+    def date(self) -> bytes:
+        """The Date header of an answer."""
+        return format_datetime(self._clock(), usegmt=True).encode("ascii")
 
     @property
     def shape(self) -> NetworkShape:
@@ -282,6 +292,7 @@ class _Wire:
         self._record.status = status
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         raw.append((b"content-length", str(len(body)).encode()))
+        raw.append((b"date", self._gateway.date()))
         if body:
             raw.append((b"content-type", b"application/json; charset=UTF-8"))
         await self._forward({"type": "http.response.start", "status": status, "headers": raw})
@@ -293,6 +304,7 @@ class _Wire:
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         fault = self._fault
+        headers = [(b"date", self._gateway.date()), *headers]
         replaced: tuple[bytes, bytes] | None = None
         if isinstance(fault, WrongContentRange):
             replaced = (b"content-range", fault.value.encode())

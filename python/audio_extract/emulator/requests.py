@@ -6,13 +6,14 @@ are of which kind. Tests and the demo count with it, and fault scripts select by
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from audio_extract.emulator.ranges import requested_range, upload_range
+from audio_extract.emulator.ranges import upload_range
 
-_ANY_SIZE = 1 << 62
+_FIRST_BYTE = re.compile(r"bytes=(\d+)-", re.ASCII)
 _LOG_LENGTH = 100_000
 
 
@@ -48,8 +49,8 @@ class RequestRecord:
 def range_start(range_header: str | None, content_range_header: str | None) -> int | None:
     """First byte that a download or an upload chunk is about."""
     if range_header is not None:
-        span = requested_range(range_header, _ANY_SIZE)
-        return span.start if span is not None else None
+        match = _FIRST_BYTE.match(range_header)
+        return int(match.group(1)) if match is not None else None
     if content_range_header is not None:
         chunk = upload_range(content_range_header)
         return chunk.bytes.start if chunk is not None and chunk.bytes is not None else None

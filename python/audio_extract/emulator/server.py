@@ -93,6 +93,8 @@ class EmulatorServer(Generic[EmulatorT]):
             lifespan="off",
             log_config=None,
             access_log=False,
+            # A client is known by its connection, whatever its headers say.
+            proxy_headers=False,
             # Clients keep connections; they decide when one is too old.
             timeout_keep_alive=300,
         )

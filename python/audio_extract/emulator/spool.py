@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
+import threading
 from pathlib import Path
 from tempfile import _TemporaryFileWrapper
 
@@ -31,6 +32,8 @@ class Spool:
         self._buffer = bytearray()
         self._file: _TemporaryFileWrapper[bytes] | None = None
         self._size = 0
+        self._lock = threading.Lock()
+        self._discarded = False
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc32c = new_crc32c()
 
@@ -50,13 +53,21 @@ class Spool:
         return crc32c_base64(self._crc32c)
 
     def append(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._size += len(data)
+        """Take the next bytes. A thread of its own may do this; what was discarded takes no more."""
+        with self._lock:
+            if not self._discarded:
+                self._append(data)
+
+    def _append(self, data: bytes) -> None:
         self._md5.update(data)
         self._crc32c.update(data)  # type: ignore[no-untyped-call]
-        if self._file is None and self._size <= _IN_MEMORY:
+        if self._file is None and self._size + len(data) <= _IN_MEMORY:
             self._buffer += data
-            return
+        else:
+            self._write(data)
+        self._size += len(data)
+
+    def _write(self, data: bytes) -> None:
         if self._file is None:
             # Closed by finish() or discard(); its content outlives this object.
             self._file = tempfile.NamedTemporaryFile(dir=self._directory, delete=False)  # noqa: SIM115
@@ -73,6 +84,8 @@ class Spool:
 
     def discard(self) -> None:
         """Throw everything away."""
-        if self._file is not None:
-            self._file.close()
-            Path(self._file.name).unlink(missing_ok=True)
+        with self._lock:
+            self._discarded = True
+            if self._file is not None:
+                self._file.close()
+                Path(self._file.name).unlink(missing_ok=True)

@@ -6,6 +6,8 @@ https://developers.google.com/workspace/drive/api/guides/manage-uploads.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import secrets
 import threading
@@ -15,7 +17,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from audio_extract.emulator.base import parse_json
 from audio_extract.emulator.errors import GoogleError
 from audio_extract.emulator.faults import KeepPart
 from audio_extract.emulator.gateway import DroppedError, scripted_fault
@@ -24,6 +25,7 @@ from audio_extract.emulator.spool import Spool
 
 #: Chunks but the last are multiples of this, and so is what a server keeps of one that broke off.
 QUANTUM = 256 * 1024
+_INTAKE = 4 * QUANTUM
 
 #: Makes the resource of a finished upload; raises GoogleError if it must not come to be.
 Finish = Callable[[Spool, Request], dict[str, Any]]
@@ -47,7 +49,7 @@ class UploadSession:
         self.resource: dict[str, Any] | None = None
         self.cancelled = False
         self._finish = finish
-        self._writer = 0
+        self._intake = _Intake(spool)
 
     @property
     def persisted(self) -> int:
@@ -60,8 +62,9 @@ class UploadSession:
         return self.resource is None and not self.cancelled
 
     def cancel(self) -> None:
-        """Give it up."""
+        """Give it up, also while bytes come in."""
         self.cancelled = True
+        self._intake.abandon()
         self.spool.discard()
 
     async def put(self, request: Request) -> Response:
@@ -114,27 +117,23 @@ class UploadSession:
         """
         fault = scripted_fault(request)
         keep = fault.bytes if isinstance(fault, KeepPart) else None
-        self._writer += 1
-        writer = self._writer
+        await self._intake.close()
+        intake = self._intake = _Intake(self.spool)
         skip = self.persisted - start
         position = 0
-        pending = bytearray()
-        async for piece in request.stream():
-            if writer != self._writer or not self.open:
-                raise DroppedError
-            end = position + len(piece)
-            if length is not None and end > length:
-                raise GoogleError("badRequest", f"The request has more than the {length} bytes it announced.")
-            wanted = memoryview(piece)[: max(0, (end if keep is None else min(end, keep)) - position)]
-            pending += wanted[min(len(wanted), max(0, skip - position)) :]
-            position = end
-            whole = (self.persisted + len(pending)) // QUANTUM * QUANTUM - self.persisted
-            if whole > 0:
-                self.spool.append(bytes(pending[:whole]))
-                del pending[:whole]
-        if writer != self._writer or not self.open:
+        complete = False
+        try:
+            async for piece in request.stream():
+                end = position + len(piece)
+                _check_length(end, length)
+                wanted = piece if keep is None else piece[: max(0, keep - position)]
+                await intake.add(wanted[max(0, skip - position) :] if position < skip else wanted)
+                position = end
+            complete = True
+        finally:
+            await intake.end(whole_quanta=not complete)
+        if intake.closed:
             raise DroppedError
-        self.spool.append(bytes(pending))
         if length is not None and position < length:
             raise GoogleError("badRequest", f"The request has {position} bytes and announced {length}.")
         return keep is None or keep >= position
@@ -153,6 +152,64 @@ class UploadSession:
             self.cancel()
             raise
         return JSONResponse(self.resource, headers={"X-GUploader-UploadID": self.id})
+
+
+def _check_length(received: int, announced: int | None) -> None:
+    if announced is not None and received > announced:
+        raise GoogleError("badRequest", f"The request has more than the {announced} bytes it announced.")
+
+
+class _Intake:
+    """Hands bytes to a spool, which computes checksums and writes in a thread while more bytes come in."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._pending = bytearray()
+        self._work: asyncio.Future[None] | None = None
+        self.closed = False
+
+    async def add(self, data: bytes) -> None:
+        """Take bytes; nearly all of them are handed over in multiples of 256 KiB of the upload.
+
+        Raises:
+            DroppedError: Another request took over.
+        """
+        self._pending += data
+        if len(self._pending) >= _INTAKE:
+            await self._hand_over(whole_quanta=True)
+        if self.closed:
+            raise DroppedError
+
+    async def end(self, *, whole_quanta: bool) -> None:
+        """Hand over the rest; of a request that broke off, only up to a multiple of 256 KiB of the upload."""
+        await self._hand_over(whole_quanta=whole_quanta)
+        await self._finish_work()
+
+    async def close(self) -> None:
+        """Let nothing more come from this request."""
+        self.closed = True
+        await self._finish_work()
+
+    def abandon(self) -> None:
+        """Throw away what was not handed over, and let nothing more come."""
+        self.closed = True
+
+    async def _hand_over(self, *, whole_quanta: bool) -> None:
+        await self._finish_work()
+        size = len(self._pending)
+        if whole_quanta:
+            size = max(0, (self._spool.size + size) // QUANTUM * QUANTUM - self._spool.size)
+        if size == 0 or self.closed:
+            return
+        data = bytes(self._pending[:size])
+        del self._pending[:size]
+        loop = asyncio.get_running_loop()
+        self._work = loop.run_in_executor(None, self._spool.append, data)
+
+    async def _finish_work(self) -> None:
+        if self._work is not None:
+            await asyncio.shield(self._work)
+            self._work = None
 
 
 class UploadSessions:
@@ -238,6 +295,27 @@ def compare_hashes(spool: Spool, *, crc32c: str | None, md5: str | None) -> None
             )
 
 
+async def json_body(request: Request) -> Any:
+    """The JSON document of a request; an empty body is an empty document.
+
+    Raises:
+        GoogleError: 400, it is not JSON.
+    """
+    return parse_json(await request.body())
+
+
+def parse_json(body: bytes) -> Any:
+    """Read a JSON document; nothing is an empty document.
+
+    Raises:
+        GoogleError: 400, it is not JSON.
+    """
+    try:
+        return json.loads(body) if body.strip() else {}
+    except ValueError as error:
+        raise GoogleError("badRequest", "Parse Error") from error
+
+
 async def receive_media(request: Request, spool: Spool) -> None:
     """Take the body of an ``uploadType=media`` request."""
     async for piece in request.stream():
@@ -248,70 +326,60 @@ async def receive_media(request: Request, spool: Spool) -> None:
 async def receive_multipart(request: Request, spool: Spool) -> tuple[dict[str, Any], str | None]:
     """Take an ``uploadType=multipart`` request: metadata, then media (RFC 2387).
 
+    Lines may end with LF alone, as those of Google's Python client do.
+
     Returns:
         The metadata, and the media's Content-Type if it has one.
 
     Raises:
         GoogleError: 400, it is not ``multipart/related`` with two parts.
     """
-    boundary = re.search(r'boundary="?([^";]+)"?', request.headers.get("content-type", ""))
+    boundary = re.search(r'boundary=(?:"([^"]+)"|([^;\s]+))', request.headers.get("content-type", ""))
     if boundary is None:
         raise GoogleError("badRequest", "Missing multipart boundary.")
-    delimiter = b"--" + boundary.group(1).encode("latin-1")
+    delimiter = re.escape(b"--" + (boundary.group(1) or boundary.group(2)).encode("latin-1"))
     pieces = request.stream()
     buffer = bytearray()
-    # "\r\n--boundary--" ends the media: so much is held back until the end is seen.
-    closing = b"\r\n" + delimiter + b"--"
-    head = await _read_until(pieces, buffer, delimiter + b"\r\n")
-    if head.strip():
-        raise GoogleError("badRequest", "Malformed multipart body.")
-    _, metadata = await _read_part(pieces, buffer, b"\r\n" + delimiter + b"\r\n")
-    headers = _part_headers(await _read_until(pieces, buffer, b"\r\n\r\n", also_at_start=b"\r\n"))
+    await _read_until(pieces, buffer, rb"(?:^|\n)" + delimiter + rb"\r?\n")
+    await _read_headers(pieces, buffer)
+    metadata = await _read_until(pieces, buffer, rb"\r?\n" + delimiter + rb"\r?\n")
+    media_type = (await _read_headers(pieces, buffer)).get("content-type")
+    # The closing delimiter and its line ends are held back until the end is seen.
+    held_back = len(delimiter) + 8
     async for piece in pieces:
         buffer += piece
-        ready = len(buffer) - len(closing) - 2
+        ready = len(buffer) - held_back
         if ready > 0:
             spool.append(bytes(buffer[:ready]))
             del buffer[:ready]
-    end = buffer.rfind(closing)
-    if end < 0:
+    end = re.search(rb"\r?\n" + delimiter + rb"--\s*$", buffer)
+    if end is None:
         raise GoogleError("badRequest", "Malformed multipart body.")
-    spool.append(bytes(buffer[:end]))
+    spool.append(bytes(buffer[: end.start()]))
     document = parse_json(metadata)
     if not isinstance(document, dict):
         raise GoogleError("badRequest", "Metadata part is not an object.")
-    return document, headers.get("content-type")
+    return document, media_type
 
 
-async def _read_part(
-    pieces: AsyncIterator[bytes], buffer: bytearray, end: bytes
-) -> tuple[dict[str, str], bytes]:
-    headers = _part_headers(await _read_until(pieces, buffer, b"\r\n\r\n", also_at_start=b"\r\n"))
-    return headers, await _read_until(pieces, buffer, end)
+async def _read_headers(pieces: AsyncIterator[bytes], buffer: bytearray) -> dict[str, str]:
+    """Take the header lines of a part, and the empty line behind them."""
+    headers: dict[str, str] = {}
+    while line := (await _read_until(pieces, buffer, rb"\r?\n")).decode("latin-1"):
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return headers
 
 
-async def _read_until(
-    pieces: AsyncIterator[bytes], buffer: bytearray, mark: bytes, *, also_at_start: bytes | None = None
-) -> bytes:
+async def _read_until(pieces: AsyncIterator[bytes], buffer: bytearray, mark: bytes) -> bytes:
     """Take from the buffer what stands before a mark, and the mark; read more where needed."""
-    while True:
-        if also_at_start is not None and buffer.startswith(also_at_start):
-            del buffer[: len(also_at_start)]
-            return b""
-        at = buffer.find(mark)
-        if at >= 0:
-            found = bytes(buffer[:at])
-            del buffer[: at + len(mark)]
-            return found
+    while (found := re.search(mark, buffer)) is None:
         piece = await anext(pieces, b"")
         if not piece:
             raise GoogleError("badRequest", "Malformed multipart body.")
         buffer += piece
-
-
-def _part_headers(raw: bytes) -> dict[str, str]:
-    headers = {}
-    for line in raw.decode("latin-1").split("\r\n"):
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return headers
+    before = bytes(buffer[: found.start()])
+    end = found.end()
+    del found
+    del buffer[:end]
+    return before

@@ -391,6 +391,8 @@ pub struct TransferReport {
     pub sink_requests: BTreeMap<String, u64>,
     /// Reason → retries.
     pub retries: BTreeMap<String, u64>,
+    /// What FFmpeg says of its version, when one encoded.
+    pub ffmpeg_version: Option<String>,
     /// Arguments of each child.
     pub ffmpeg_arguments: Vec<Vec<String>>,
     /// CPU seconds of the children.

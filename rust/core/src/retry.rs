@@ -180,8 +180,7 @@ pub(crate) fn classify(
         (404, _) => Verdict::Fatal(error(C::SinkNotFound, "; create the bucket or correct its name")),
         (412, _) if !source => Verdict::Fatal(error(C::SinkExists, "; another object has this name")),
         (416, _) if source => Verdict::Fatal(error(C::SourceChanged, "; the file is shorter than it was")),
-        (408 | 500 | 502..=504, _) => retry(pick(C::SourceServerError, C::SinkServerError)),
-        (500..=599, _) => retry(pick(C::SourceServerError, C::SinkServerError)),
+        (408 | 500..=599, _) => retry(pick(C::SourceServerError, C::SinkServerError)),
         _ if source => Verdict::Fatal(error(C::SourceServerError, "; this answer was not expected")),
         _ => Verdict::Fatal(error(C::SinkProtocol, "; this answer was not expected")),
     }

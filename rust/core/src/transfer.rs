@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenProvider;
@@ -68,7 +69,7 @@ pub async fn transfer(request: TransferRequest, hooks: Hooks) -> Result<Transfer
     hooks.progress.start();
     let cancel = hooks.cancel.clone();
     let run = Run::new(request, hooks);
-    let mut sink = run.open_sink().await?;
+    let mut sink = run.open_sink()?;
     let result = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(EngineError::new(ErrorCode::Cancelled, "the transfer was cancelled")),
@@ -122,6 +123,7 @@ struct Run {
 
 #[derive(Default)]
 struct Children {
+    version: Option<String>,
     arguments: Vec<Vec<String>>,
     cpu_seconds: f64,
 }
@@ -141,7 +143,7 @@ impl Run {
         Self { request, hooks, budget, stages: Stages::default(), children: std::sync::Mutex::default() }
     }
 
-    async fn open_sink(&self) -> Result<Sink> {
+    fn open_sink(&self) -> Result<Sink> {
         let progress = Arc::clone(&self.hooks.progress);
         Ok(match &self.request.sink {
             SinkSpec::Gcs(spec) => {
@@ -187,7 +189,7 @@ impl Run {
         upload.end();
         self.hooks.progress.set_stored(stored.size_bytes);
         self.hooks.progress.set_phase(Phase::Done);
-        Ok(self.report(&opened, extracted, stored))
+        Ok(self.report(&opened, extracted.audio_seconds, stored))
     }
 
     async fn confirm(&self) -> Result<()> {
@@ -197,7 +199,7 @@ impl Run {
         })?
     }
 
-    fn report(&self, opened: &Opened, extracted: Extracted, stored: StoredObject) -> TransferReport {
+    fn report(&self, opened: &Opened, audio_seconds: Option<f64>, stored: StoredObject) -> TransferReport {
         let counts = self.hooks.progress.counts();
         let children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         TransferReport {
@@ -206,10 +208,11 @@ impl Run {
             fallback_reason: opened.fallback_reason.clone(),
             source_size_bytes: opened.source.size(),
             fetched_bytes: self.hooks.progress.fetched_bytes(),
-            audio_seconds: extracted.audio_seconds,
+            audio_seconds,
             source_requests: counts.source_requests,
             sink_requests: counts.sink_requests,
             retries: counts.retries,
+            ffmpeg_version: children.version.clone(),
             ffmpeg_arguments: children.arguments.clone(),
             ffmpeg_cpu_seconds: children.cpu_seconds,
             peak_permits_bytes: self.budget.peak_bytes(),
@@ -292,6 +295,7 @@ impl Run {
             EngineError { message, ..error }
         };
         let index = self.budget.acquire(movie.retained_bytes()).await;
+        let ffmpeg = self.ffmpeg_version().await?;
         match movie.audio_plan(track) {
             Ok(plan) => {
                 let strategy = match (&*source, self.request.fetch.strategy) {
@@ -299,7 +303,7 @@ impl Run {
                     (Source::Http(_), strategy) => strategy,
                 };
                 let rate = info.and_then(|info| info.sample_rate_hz);
-                let samples = plan.expected_samples().zip(rate);
+                let samples = plan.expected_samples(ffmpeg.and_then(|version| version.major)).zip(rate);
                 Ok(Opened {
                     strategy,
                     codec_name,
@@ -311,16 +315,13 @@ impl Run {
             }
             Err(PlanRefusal::Impossible(error)) => Err(named(error)),
             Err(PlanRefusal::Fallback { reason }) => {
-                let (feed, spill) = if !movie.index_precedes_media() {
-                    match &*source {
-                        Source::File(file) => (Feed::Mp4File(file.path().display().to_string()), None),
-                        Source::Http(_) => {
-                            let spill = self.spill(&source).await?;
-                            (Feed::Mp4File(spill.path().display().to_string()), Some(spill))
-                        }
+                let (feed, spill) = match &*source {
+                    _ if movie.index_precedes_media() => (Feed::Whole, None),
+                    Source::File(file) => (Feed::Mp4File(file.path().display().to_string()), None),
+                    Source::Http(_) => {
+                        let spill = self.spill(&source).await?;
+                        (Feed::Mp4File(spill.path().display().to_string()), Some(spill))
                     }
-                } else {
-                    (Feed::Whole, None)
                 };
                 Ok(Opened {
                     codec_name,
@@ -393,12 +394,12 @@ impl Run {
             Source::File(_) => (LOCAL_RANGE_BYTES.min(self.range_bytes()), LOCAL_RANGES),
             Source::Http(_) => (self.range_bytes(), self.request.fetch.max_ranges),
         };
-        let ranged = match &**source {
+        let by_range = match &**source {
             Source::Http(http) => http.ranges_work(),
             Source::File(_) => true,
         };
         let ranges: Box<dyn Iterator<Item = Range> + Send> = match source.size() {
-            Some(size) if ranged && !sequential => Box::new(
+            Some(size) if by_range && !sequential => Box::new(
                 (0..size.div_ceil(step))
                     .map(move |n| Range { start: n * step, end: Some(((n + 1) * step).min(size)) }),
             ),
@@ -464,11 +465,11 @@ impl Run {
                 gather.add(&piece).await?;
             }
             let mut picker = plan.picker();
-            let mut picked = Vec::new();
+            let mut audio_pieces = Vec::new();
             while let Some((offset, piece)) = pieces.next().await {
                 digest.update(&piece);
-                picker.push(offset, &piece, &mut picked)?;
-                for audio in picked.drain(..) {
+                picker.push(offset, &piece, &mut audio_pieces)?;
+                for audio in audio_pieces.drain(..) {
                     gather.add(&audio).await?;
                 }
             }
@@ -496,7 +497,7 @@ impl Run {
                 Pass::WrongLength { samples } if known.is_none() => {
                     self.stages.event("upload", "wrong_length", [("samples", samples.into())]);
                     sink.abort().await;
-                    *sink = self.open_sink().await?;
+                    *sink = self.open_sink()?;
                     known = Some(samples);
                 }
                 Pass::WrongLength { .. } => {
@@ -509,6 +510,31 @@ impl Run {
         }
     }
 
+    /// The version of the FFmpeg that will be used; none for a copy, which may do without.
+    async fn ffmpeg_version(&self) -> Result<Option<ffmpeg::Version>> {
+        if self.request.audio.codec == Codec::Copy {
+            return Ok(None);
+        }
+        let version = ffmpeg::version(&self.request.ffmpeg).await?;
+        let mut children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        children.version = Some(version.text.clone());
+        Ok(Some(version))
+    }
+
+    async fn arguments(&self, opened: &Opened, input: &Input, track: u32) -> Result<Vec<String>> {
+        let audio = &self.request.audio;
+        if audio.codec != Codec::Copy {
+            return Ok(arguments::extraction(input, audio, track));
+        }
+        let codec = if let Some(codec) = &opened.codec_name {
+            codec.clone()
+        } else {
+            let head = sniff::head(&opened.source, &self.budget).await?;
+            sniff::codec(&self.request.ffmpeg, head, opened.source.name(), track).await?
+        };
+        Ok(arguments::copy(input, audio, track, &codec))
+    }
+
     async fn pass(&self, opened: &Opened, sink: &mut Sink, known: Option<u64>) -> Result<Pass> {
         let audio = &self.request.audio;
         let name = opened.source.name();
@@ -517,18 +543,8 @@ impl Run {
             Feed::Whole => (Input::Pipe, audio.track),
             Feed::Mp4File(path) => (Input::Mp4File(path.clone()), audio.track),
         };
-        let arguments = if audio.codec == Codec::Copy {
-            let codec = match &opened.codec_name {
-                Some(codec) => codec.clone(),
-                None => {
-                    let head = sniff::head(&opened.source, &self.budget).await?;
-                    sniff::codec(&self.request.ffmpeg, head, name, track).await?
-                }
-            };
-            arguments::copy(&input, audio, track, &codec)
-        } else {
-            arguments::extraction(&input, audio, track)
-        };
+        self.ffmpeg_version().await?;
+        let arguments = self.arguments(opened, &input, track).await?;
         self.children
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -567,33 +583,17 @@ impl Run {
             Ok::<_, EngineError>(all)
         };
         let mp3 = audio.codec == Codec::Mp3;
-        let mut head = Mp3Head::new(&audio.tags);
         // What the first pass counted, else what the index promises at the recording's own rate.
         let promised = known
             .map(|samples| (samples, None))
             .or(opened.samples.map(|(samples, rate)| (samples, Some(rate))));
-        let mut head_sent = None;
+        let mut wrapper = Mp3Wrapper { head: Mp3Head::new(&audio.tags), promised, sent: None };
         let drain = async {
-            let mut early = Vec::new();
             while let Some(bytes) = output.next().await? {
-                if !mp3 {
-                    sink.write(bytes).await?;
-                    continue;
+                if mp3 {
+                    wrapper.before(&bytes, sink).await?;
                 }
-                head.follow(&bytes)?;
-                early.push(bytes);
-                if head_sent.is_none() {
-                    let Some(first) = head.first() else { continue };
-                    let samples =
-                        promised.map(|(samples, rate)| resampled(samples, rate, first.sample_rate_hz));
-                    if let Some(bytes) = head.predicted(samples) {
-                        sink.write_head(bytes.clone()).await?;
-                        head_sent = Some((bytes, samples.is_some()));
-                    }
-                }
-                for bytes in early.drain(..) {
-                    sink.write(bytes).await?;
-                }
+                sink.write(bytes).await?;
             }
             Ok::<_, EngineError>(())
         };
@@ -616,15 +616,10 @@ impl Run {
         }
         extract_stage.end();
         let samples = said.encoded_samples();
-        if let (Some((sent, counted)), Some(right)) = (head_sent, head.actual(samples))
-            && sent != right
-            && !sink.replace_head(right).await?
-            && counted
-            && let Some(samples) = samples
-        {
+        if let Some(samples) = wrapper.after(samples, sink).await? {
             return Ok(Pass::WrongLength { samples });
         }
-        let audio_seconds = match (samples, head.first()) {
+        let audio_seconds = match (samples, wrapper.head.first()) {
             (Some(samples), Some(first)) => Some(seconds(samples, first.sample_rate_hz)),
             _ => Some(self.hooks.progress.audio_seconds()).filter(|seconds| *seconds > 0.0),
         };
@@ -632,6 +627,43 @@ impl Run {
             self.hooks.progress.set_audio_seconds(seconds);
         }
         Ok(Pass::Done(Extracted { bytes: sink.written(), audio_seconds }))
+    }
+}
+
+/// Puts the tag and the Info frame in front of an MP3, and sets them right at the end where that is possible.
+struct Mp3Wrapper {
+    head: Mp3Head,
+    /// Samples, and the rate they are counted at where it is not the output's.
+    promised: Option<(u64, Option<u32>)>,
+    /// The head that was written, and whether it says a length.
+    sent: Option<(Bytes, bool)>,
+}
+
+impl Mp3Wrapper {
+    /// Looks at the next bytes before they are written; the first frame says what the head must look like.
+    async fn before(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<()> {
+        self.head.follow(bytes)?;
+        if self.sent.is_none()
+            && let Some(first) = self.head.first()
+        {
+            let samples = self.promised.map(|(samples, rate)| resampled(samples, rate, first.sample_rate_hz));
+            if let Some(head) = self.head.predicted(samples) {
+                sink.write_head(head.clone()).await?;
+                self.sent = Some((head, samples.is_some()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what was promised with what came; gives the right number of samples when the wrong one has left.
+    async fn after(&mut self, samples: Option<u64>, sink: &mut Sink) -> Result<Option<u64>> {
+        let (Some((sent, says_length)), Some(right)) = (&self.sent, self.head.actual(samples)) else {
+            return Ok(None);
+        };
+        if *sent == right || sink.replace_head(right).await? || !says_length {
+            return Ok(None);
+        }
+        Ok(samples)
     }
 }
 
@@ -685,11 +717,11 @@ async fn feed(
                 }
             }
             let mut picker = plan.picker();
-            let mut picked = Vec::new();
+            let mut audio_pieces = Vec::new();
             while let Some((offset, piece)) = pieces.next().await {
                 digest.update(&piece);
-                picker.push(offset, &piece, &mut picked)?;
-                for audio in picked.drain(..) {
+                picker.push(offset, &piece, &mut audio_pieces)?;
+                for audio in audio_pieces.drain(..) {
                     if !pipe.write(&audio).await? {
                         return Ok(false);
                     }
@@ -725,7 +757,7 @@ pub(crate) fn open_source(
             let tokens = hooks.source_tokens.clone().filter(|_| *authenticated);
             let options =
                 HttpOptions { url, name: name.as_deref(), size_bytes: *size_bytes, tokens, stall, retry };
-            Source::Http(HttpSource::new(options, progress, stages.clone())?)
+            Source::Http(Box::new(HttpSource::new(options, progress, stages.clone())?))
         }
         SourceSpec::File { path, name } => Source::File(FileSource::open(path, name.as_deref(), progress)?),
     })

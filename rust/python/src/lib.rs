@@ -113,7 +113,6 @@ mod _engine {
 
     #[pyfunction]
     #[pyo3(signature = (request, *, source_token=None, sink_token=None, before_commit=None, progress=None, cancel=None))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn transfer<'py>(
         py: Python<'py>,
         request: &Bound<'py, PyAny>,
@@ -164,6 +163,7 @@ mod _engine {
     }
 
     #[pyfunction]
+    #[expect(clippy::needless_pass_by_value, reason = "converted from Python's string for this call")]
     fn crc32c_file(py: Python<'_>, path: std::path::PathBuf) -> PyResult<(String, u64)> {
         let (crc, size) = py.detach(|| audio_extract_core::crc32c_of(&path))?;
         Ok((audio_extract_core::checksum::encode_crc32c(crc), size))

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from audio_extract.emulator.base import Emulator
@@ -19,9 +19,10 @@ from audio_extract.emulator.clock import Clock, rfc3339, system_clock
 from audio_extract.emulator.drive.item import GOOGLE_TYPES, DriveItem, SeenItem
 from audio_extract.emulator.drive.query import parse_query
 from audio_extract.emulator.drive.state import Change, DriveState
+from audio_extract.emulator.drive.write_api import WriteApi
 from audio_extract.emulator.errors import GoogleError
 from audio_extract.emulator.faults import ChangeRevision
-from audio_extract.emulator.fields import apply_mask, parse_mask
+from audio_extract.emulator.fields import masked
 from audio_extract.emulator.gateway import scripted_fault
 from audio_extract.emulator.media import media_response
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from audio_extract.emulator.network import NetworkShape
 
@@ -69,9 +71,8 @@ class DriveEmulator(DriveState, Emulator):
         account_email: str = "extractor@demo-project.iam.gserviceaccount.com",
         directory: Path | None = None,
     ) -> None:
-        Emulator.__init__(self, clock=clock, network=network)
+        Emulator.__init__(self, clock=clock, network=network, directory=directory)
         DriveState.__init__(self, clock, account_email)
-        self._directory = directory
         self._pages: OrderedDict[str, tuple[str, list[str]]] = OrderedDict()
         self._pages_lock = threading.Lock()
 
@@ -99,11 +100,22 @@ class DriveEmulator(DriveState, Emulator):
             Route("/drive/v3/about", self._about, methods=["GET"]),
             Route("/drive/v3/files", self._list, methods=["GET"]),
             Route("/drive/v3/files/{file_id}", self._get, methods=["GET"]),
+            *WriteApi(self, self.uploads, self.directory, self.check).routes(),
             Route("/drive/v3/changes/startPageToken", self._start_page_token, methods=["GET"]),
             Route("/drive/v3/changes", self._list_changes, methods=["GET"]),
             Route("/drive/v3/drives", self._list_drives, methods=["GET"]),
             Route("/drive/v3/drives/{drive_id}", self._get_drive, methods=["GET"]),
         ]
+
+    def check(self, request: Request, file_id: str | None = None) -> None:
+        """Refuse a request without a valid token, or for an item that the account cannot see.
+
+        Raises:
+            GoogleError: 401 or 404.
+        """
+        self._authorise(request)
+        if file_id is not None:
+            self._find(request, file_id)
 
     def _authorise(self, request: Request) -> None:
         self.accounts.check(request.headers.get("authorization"))
@@ -115,7 +127,7 @@ class DriveEmulator(DriveState, Emulator):
                 "required", "The 'fields' parameter is required for this method.", location="fields"
             )
         about = {"kind": "drive#about", "user": self.account.to_json(), "storageQuota": {"usage": "0"}}
-        return self._answer(request, about, "About", "*")
+        return _answer(request, about, "About", "*")
 
     # Files.
 
@@ -124,7 +136,7 @@ class DriveEmulator(DriveState, Emulator):
         seen = self._find(request, request.path_params["file_id"])
         if request.query_params.get("alt") == "media":
             return self._media(request, seen.item)
-        return self._answer(request, seen.to_json(), "File", "kind,id,name,mimeType")
+        return _answer(request, seen.to_json(), "File", "kind,id,name,mimeType")
 
     def _find(self, request: Request, file_id: str) -> SeenItem:
         seen = self.seen(file_id)
@@ -164,7 +176,7 @@ class DriveEmulator(DriveState, Emulator):
         if len(ids) > size:
             answer["nextPageToken"] = self._remember_page(signature, ids[size:])
         default = "kind,nextPageToken,incompleteSearch,files(kind,id,name,mimeType)"
-        return self._answer(request, answer, "FileList", default)
+        return _answer(request, answer, "FileList", default)
 
     def _search(self, request: Request) -> list[SeenItem]:
         parameters = request.query_params
@@ -240,7 +252,7 @@ class DriveEmulator(DriveState, Emulator):
         if (drive_id := request.query_params.get("driveId")) is not None:
             self._require_drive(drive_id)
         answer = {"kind": "drive#startPageToken", "startPageToken": str(self.last_change() + 1)}
-        return self._answer(request, answer, "StartPageToken", "kind,startPageToken")
+        return _answer(request, answer, "StartPageToken", "kind,startPageToken")
 
     async def _list_changes(self, request: Request) -> Response:
         """Changes from a token on: https://developers.google.com/workspace/drive/api/guides/manage-changes."""
@@ -268,7 +280,7 @@ class DriveEmulator(DriveState, Emulator):
             "kind,nextPageToken,newStartPageToken,"
             "changes(kind,type,changeType,time,removed,fileId,file(kind,id,name,mimeType))"
         )
-        return self._answer(request, answer, "ChangeList", default)
+        return _answer(request, answer, "ChangeList", default)
 
     def _wanted(self, change: Change, parameters: Mapping[str, str]) -> bool:
         drive_id = parameters.get("driveId")
@@ -299,13 +311,13 @@ class DriveEmulator(DriveState, Emulator):
         self._authorise(request)
         drives = [self._drive_json(drive_id) for drive_id in self.shared_drives() if self.seen(drive_id)]
         answer = {"kind": "drive#driveList", "drives": drives}
-        return self._answer(request, answer, "DriveList", "kind,nextPageToken,drives(kind,id,name)")
+        return _answer(request, answer, "DriveList", "kind,nextPageToken,drives(kind,id,name)")
 
     async def _get_drive(self, request: Request) -> Response:
         self._authorise(request)
         drive_id = request.path_params["drive_id"]
         self._require_drive(drive_id)
-        return self._answer(request, self._drive_json(drive_id), "Drive", "kind,id,name")
+        return _answer(request, self._drive_json(drive_id), "Drive", "kind,id,name")
 
     def _drive_json(self, drive_id: str) -> dict[str, Any]:
         item = self.item(drive_id)
@@ -318,10 +330,11 @@ class DriveEmulator(DriveState, Emulator):
             "capabilities": {"canListChildren": True, "canReadRevisions": True, "canDownload": True},
         }
 
-    def _answer(self, request: Request, document: dict[str, Any], schema: str, default_mask: str) -> Response:
-        text = request.query_params.get("fields", default_mask)
-        mask = parse_mask(text, "drive.v3", schema)
-        return JSONResponse(apply_mask(mask, document), headers={"Cache-Control": "no-cache, no-store"})
+
+def _answer(request: Request, document: dict[str, Any], schema: str, default_mask: str) -> Response:
+    text = request.query_params.get("fields", default_mask)
+    document = masked(document, text, api="drive.v3", schema=schema)
+    return JSONResponse(document, headers={"Cache-Control": "no-cache, no-store"})
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -36,13 +36,13 @@ class StorageEmulator(StorageState, Emulator):
         network: NetworkShape | None = None,
         directory: Path | None = None,
     ) -> None:
-        Emulator.__init__(self, clock=clock, network=network)
-        StorageState.__init__(self, clock, directory)
+        Emulator.__init__(self, clock=clock, network=network, directory=directory)
+        StorageState.__init__(self, clock)
 
     def routes(self) -> list[BaseRoute]:
         """The routes of both APIs."""
-        json_api = JsonApi(self, self._authorise)
-        xml_api = XmlApi(self, self.accounts, self.clock)
+        json_api = JsonApi(self, self.uploads, self.directory, self._authorise)
+        xml_api = XmlApi(self, self.directory, self.accounts, self.clock)
         return [*json_api.routes(), *xml_api.routes()]
 
     def kind_of(self, request: Request) -> str:
@@ -58,8 +58,9 @@ class StorageEmulator(StorageState, Emulator):
 
     def close(self) -> None:
         """Throw all contents away."""
-        super().close()
+        self.uploads.forget()
         self.release()
+        super().close()
 
     def _authorise(self, request: Request) -> None:
         self.accounts.check(request.headers.get("authorization"))

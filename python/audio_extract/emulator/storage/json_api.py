@@ -12,24 +12,26 @@ from urllib.parse import quote, unquote
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from audio_extract.emulator.base import json_body
 from audio_extract.emulator.content import READ_SIZE, ConcatenatedContent, Content, checksums
 from audio_extract.emulator.errors import GoogleError
-from audio_extract.emulator.fields import apply_mask, parse_mask
+from audio_extract.emulator.fields import masked
 from audio_extract.emulator.media import media_response
 from audio_extract.emulator.spool import Spool
 from audio_extract.emulator.storage.objects import WRITABLE, Preconditions, StoredObject
 from audio_extract.emulator.storage.state import StorageState, page_start, page_token
 from audio_extract.emulator.uploads import (
     UploadSession,
+    UploadSessions,
     check_hashes,
     compare_hashes,
+    json_body,
     receive_media,
     receive_multipart,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
 
     from starlette.requests import Request
 
@@ -41,11 +43,21 @@ class JsonApi:
 
     Args:
         state: What stands in the emulated service.
+        uploads: Its resumable sessions.
+        directory: Where contents above 1 MiB are kept.
         authorise: Refuses requests with 401.
     """
 
-    def __init__(self, state: StorageState, authorise: Callable[[Request], None]) -> None:
+    def __init__(
+        self,
+        state: StorageState,
+        uploads: UploadSessions,
+        directory: Path,
+        authorise: Callable[[Request], None],
+    ) -> None:
         self._state = state
+        self._uploads = uploads
+        self._directory = directory
         self._authorise = authorise
 
     def routes(self) -> list[BaseRoute]:
@@ -282,7 +294,7 @@ class JsonApi:
         self._authorise(request)
         parameters = request.query_params
         if "upload_id" in parameters:
-            return await self._state.uploads.handle(request, parameters["upload_id"])
+            return await self._uploads.handle(request, parameters["upload_id"])
         if request.method != "POST":
             raise GoogleError("required", "upload_id", location="upload_id")
         self._state.bucket(_bucket(request))
@@ -292,7 +304,7 @@ class JsonApi:
             return await self._start(request)
         if upload_type not in {"media", "multipart"}:
             raise GoogleError("invalid", f"uploadType: {upload_type}", location="uploadType")
-        spool = Spool(self._state.directory)
+        spool = Spool(self._directory)
         try:
             document: dict[str, Any] = {}
             media_type: str | None = request.headers.get("content-type")
@@ -322,9 +334,9 @@ class JsonApi:
         def finish(spool: Spool, _request: Request) -> dict[str, Any]:
             return self._store(request, spool, document, media_type).to_json(base_url(request))
 
-        session = self._state.uploads.add(
+        session = self._uploads.add(
             UploadSession(
-                Spool(self._state.directory),
+                Spool(self._directory),
                 expected_size=int(size) if size is not None and size.isdigit() else None,
                 finish=finish,
                 name=f"{bucket}/{name}",
@@ -435,7 +447,7 @@ def _entries(
 
 def _answer(request: Request, document: dict[str, Any], schema: str) -> Response:
     if (text := request.query_params.get("fields")) is not None:
-        document = apply_mask(parse_mask(text, "storage.v1", schema), document)
+        document = masked(document, text, api="storage.v1", schema=schema)
     headers = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
     if "etag" in document:
         headers["ETag"] = document["etag"]

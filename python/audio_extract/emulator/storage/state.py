@@ -7,19 +7,17 @@ everything locks. The HTTP interfaces are in ``storage/json_api.py`` and ``stora
 from __future__ import annotations
 
 import base64
-import tempfile
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_extract.emulator.content import Content, as_content, checksums
 from audio_extract.emulator.errors import GoogleError
 from audio_extract.emulator.storage.objects import Bucket, Preconditions, StoredObject
-from audio_extract.emulator.uploads import UploadSessions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from audio_extract.emulator.clock import Clock
 
@@ -29,20 +27,14 @@ class StorageState:
 
     Args:
         clock: The service's time.
-        directory: Where contents above 1 MiB are kept; a temporary folder by default, removed at the end.
     """
 
-    def __init__(self, clock: Clock, directory: Path | None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.RLock()
         self._buckets: dict[str, Bucket] = {}
         self._denied: set[str] = set()
         self._last_generation = 0
-        self._temporary = (
-            tempfile.TemporaryDirectory(prefix="audio-extract-storage-") if directory is None else None
-        )
-        self.directory = Path(self._temporary.name) if self._temporary else directory or Path()
-        self.uploads = UploadSessions()
 
     # What tests and the demo put there.
 
@@ -232,12 +224,9 @@ class StorageState:
                 del self.bucket(item.bucket).objects[item.name]
 
     def release(self) -> None:
-        """Throw all contents away and remove the temporary folder."""
+        """Throw all contents away."""
         with self._lock:
             self._buckets.clear()
-        self.uploads.forget()
-        if self._temporary is not None:
-            self._temporary.cleanup()
 
 
 def page_token(name: str) -> str:

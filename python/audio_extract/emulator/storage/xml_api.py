@@ -23,6 +23,7 @@ from audio_extract.emulator.uploads import check_hashes, receive_media
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from audio_extract.emulator.accounts import Accounts
     from audio_extract.emulator.storage.state import StorageState
@@ -45,12 +46,16 @@ class XmlApi:
 
     Args:
         state: What stands in the emulated service.
+        directory: Where contents above 1 MiB are kept.
         accounts: Whose signatures are accepted.
         now: Gives the present time.
     """
 
-    def __init__(self, state: StorageState, accounts: Accounts, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, state: StorageState, directory: Path, accounts: Accounts, now: Callable[[], datetime]
+    ) -> None:
         self._state = state
+        self._directory = directory
         self._accounts = accounts
         self._now = now
 
@@ -110,7 +115,7 @@ class XmlApi:
         bucket, name = _names(request)
         self._state.bucket(bucket)
         preconditions = Preconditions.of_headers(request.headers)
-        spool = Spool(self._state.directory)
+        spool = Spool(self._directory)
         try:
             await receive_media(request, spool)
             check_hashes(request, spool)

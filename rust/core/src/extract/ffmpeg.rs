@@ -1,9 +1,9 @@
 //! One FFmpeg child: three pipes drained together, a stall watchdog, a bounded tail of stderr, always reaped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -138,6 +138,66 @@ pub(crate) struct Started {
     pub(crate) messages: Messages,
 }
 
+/// What a binary says of its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// For example `5.1.9-0+deb12u1`.
+    pub(crate) text: String,
+    /// For example 5; builds from a branch have none.
+    pub(crate) major: Option<u32>,
+}
+
+/// Asks a binary for its version; once for each path in a process.
+///
+/// # Errors
+/// `ffmpeg.not_found` when the binary cannot be started.
+pub(crate) async fn version(spec: &FfmpegSpec) -> Result<Version> {
+    static KNOWN: Mutex<BTreeMap<String, Version>> = Mutex::new(BTreeMap::new());
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&spec.path).cloned();
+    if let Some(version) = known {
+        return Ok(version);
+    }
+    let mut command = Command::new(&spec.path);
+    command.arg("-version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    set_environment(&mut command, spec);
+    let stall = Duration::from_secs_f64(spec.stall_timeout_seconds);
+    let output = tokio::time::timeout(stall, command.output())
+        .await
+        .map_err(|_| {
+            EngineError::new(ErrorCode::FfmpegStalled, format!("{} -version does not end", spec.path))
+        })?
+        .map_err(|error| not_found(spec, error))?;
+    let version = parse_version(&String::from_utf8_lossy(&output.stdout));
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.path.clone(), version.clone());
+    Ok(version)
+}
+
+/// `ffmpeg version 5.1.9-0+deb12u1 Copyright …`, `ffmpeg version n7.1 …`, `ffmpeg version N-118448-g43be8d0728 …`.
+fn parse_version(text: &str) -> Version {
+    let text = text.strip_prefix("ffmpeg version ").unwrap_or_default();
+    let text: String = text.split_whitespace().next().unwrap_or_default().chars().take(80).collect();
+    let digits = text.trim_start_matches('n').split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    Version { major: digits.parse().ok(), text }
+}
+
+fn set_environment(command: &mut Command, spec: &FfmpegSpec) {
+    for (name, value) in &spec.environment {
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
+    }
+}
+
+fn not_found(spec: &FfmpegSpec, error: std::io::Error) -> EngineError {
+    EngineError::new(
+        ErrorCode::FfmpegNotFound,
+        format!("starting FFmpeg at {}: {error}; install FFmpeg or set processing.ffmpeg.path", spec.path),
+    )
+    .caused_by(error)
+}
+
 /// Starts FFmpeg in a process group of its own.
 ///
 /// # Errors
@@ -158,24 +218,8 @@ pub(crate) fn start(
         // A terminal's Ctrl-C is ours to handle; the child is ended by us.
         .process_group(0)
         .kill_on_drop(true);
-    for (name, value) in &spec.environment {
-        if value.is_empty() {
-            command.env_remove(name)
-        } else {
-            command.env(name, value)
-        };
-    }
-    let not_found = |error: std::io::Error| {
-        EngineError::new(
-            ErrorCode::FfmpegNotFound,
-            format!(
-                "starting FFmpeg at {}: {error}; install FFmpeg or set processing.ffmpeg.path",
-                spec.path
-            ),
-        )
-        .caused_by(error)
-    };
-    let mut child = command.spawn().map_err(not_found)?;
+    set_environment(&mut command, spec);
+    let mut child = command.spawn().map_err(|error| not_found(spec, error))?;
     let missing = || EngineError::new(ErrorCode::Bug, "a pipe to FFmpeg is missing");
     let stdin = child.stdin.take();
     let stdout = child.stdout.take().ok_or_else(missing)?;
@@ -322,22 +366,24 @@ impl Messages {
     }
 }
 
+/// The keys of FFmpeg's `-progress`.
+const KEYS: &[&str] = &[
+    "frame",
+    "fps",
+    "bitrate",
+    "total_size",
+    "out_time_us",
+    "out_time_ms",
+    "out_time",
+    "dup_frames",
+    "drop_frames",
+    "speed",
+    "progress",
+];
+
 /// FFmpeg's `-progress` writes `key=value` lines; everything else is a message.
 fn progress_line(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once('=')?;
-    const KEYS: &[&str] = &[
-        "frame",
-        "fps",
-        "bitrate",
-        "total_size",
-        "out_time_us",
-        "out_time_ms",
-        "out_time",
-        "dup_frames",
-        "drop_frames",
-        "speed",
-        "progress",
-    ];
     (KEYS.contains(&key) || key.starts_with("stream_")).then_some((key, value.trim()))
 }
 
@@ -502,6 +548,15 @@ mod tests {
         let bench = said("[info] bench: utime=1.500s stime=0.250s rtime=2.000s");
         assert!((bench.cpu_seconds() - 1.75).abs() < 1e-9);
         assert_eq!(bench.tail(), "");
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let version = |text: &str| parse_version(text).major;
+        assert_eq!(version("ffmpeg version 5.1.9-0+deb12u1 Copyright (c)"), Some(5));
+        assert_eq!(version("ffmpeg version n7.1 Copyright (c)"), Some(7));
+        assert_eq!(version("ffmpeg version N-118448-g43be8d0728 Copyright"), None);
+        assert_eq!(version("something else"), None);
     }
 
     #[test]

@@ -322,8 +322,9 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let noise: Vec<u8> =
-            (0..samples * 2 * channels as usize).map(|n| (n * 2_654_435_761 >> 13) as u8 & 0x1f).collect();
+        let noise: Vec<u8> = (0..samples * 2 * channels as usize)
+            .map(|n| u8::try_from((n.wrapping_mul(2_654_435_761) >> 13) & 0x1f).unwrap())
+            .collect();
         let mut stdin = child.stdin.take().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(move || stdin.write_all(&noise).unwrap());

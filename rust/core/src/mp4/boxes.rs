@@ -192,8 +192,8 @@ impl Iterator for Children {
 }
 
 /// The first child of that type; damage ends the search.
-pub(crate) fn child(body: &Bytes, kind: &[u8; 4]) -> Option<ChildBox> {
-    children(body).map_while(Result::ok).find(|found| found.kind == kind)
+pub(crate) fn child(body: &Bytes, kind: [u8; 4]) -> Option<ChildBox> {
+    children(body).map_while(Result::ok).find(|found| found.kind.0 == kind)
 }
 
 /// A box made of a body that is small (tags, patched headers).

@@ -63,16 +63,16 @@ impl Container {
     /// Guesses from the first bytes of a file (some kilobytes, fewer for a short file).
     #[must_use]
     pub fn guess(head: &[u8]) -> Self {
+        // QuickTime before `ftyp` existed starts with any of these; fragments of a live stream with the others.
+        const QUICKTIME: [&[u8]; 6] = [b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"];
+        const ISO: [&[u8]; 4] = [b"styp", b"moof", b"sidx", b"emsg"];
         let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
         if at(4, b"ftyp") {
             return if at(8, b"qt  ") { Self::Mov } else { Self::Mp4 };
         }
-        // QuickTime before `ftyp` existed starts with any of these; fragments of a live stream with the others.
-        const QUICKTIME: [&[u8]; 6] = [b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"];
         if QUICKTIME.iter().any(|kind| at(4, kind)) {
             return Self::Mov;
         }
-        const ISO: [&[u8]; 4] = [b"styp", b"moof", b"sidx", b"emsg"];
         if ISO.iter().any(|kind| at(4, kind)) {
             return Self::Mp4;
         }

@@ -52,7 +52,10 @@ const MAX_READS: u32 = 512;
 /// What the reader reports; `media.unreadable` for an empty file, one that ends before its index says, or one
 /// that would take unreasonably many reads.
 pub async fn index<R: RangeReader>(reader: &R) -> Result<Indexed> {
-    let head = reader.read_range(0, HEAD_BYTES.min(reader.size().unwrap_or(HEAD_BYTES))).await?;
+    let head = match reader.size().unwrap_or(HEAD_BYTES) {
+        0 => Bytes::new(),
+        size => reader.read_range(0, HEAD_BYTES.min(size)).await?,
+    };
     if head.is_empty() {
         return Err(EngineError::new(ErrorCode::MediaUnreadable, "the file is empty"));
     }
@@ -174,6 +177,8 @@ impl<R: RangeReader> Scan<'_, R> {
             ));
         }
         let limit = end.min(known_end).saturating_sub(offset);
+        // The old window must be gone before the new one comes.
+        drop(held);
         self.window = Bytes::new();
         let len = ahead.max(min).min(limit.max(min)).min(known_end.saturating_sub(offset));
         self.window = self.reader.read_range(offset, len).await?;

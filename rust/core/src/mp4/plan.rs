@@ -43,7 +43,7 @@ pub struct AudioPlan {
 }
 
 impl AudioPlan {
-    pub(crate) fn new(movie: &Movie, track: usize) -> Result<Self, PlanRefusal> {
+    pub(crate) fn new(movie: &Movie, index: usize) -> Result<Self, PlanRefusal> {
         let fallback = |reason: String| PlanRefusal::Fallback { reason };
         let impossible = |code, message: String| PlanRefusal::Impossible(EngineError::new(code, message));
         if let Some(unplannable) = movie.unplannable.as_ref().filter(|unplannable| !unplannable.tracks_known)
@@ -53,32 +53,32 @@ impl AudioPlan {
         if movie.traks.is_empty() {
             return Err(impossible(ErrorCode::MediaNoAudio, "the recording has no audio track".into()));
         }
-        let Some(trak) = movie.traks.get(track) else {
+        let Some(trak) = movie.traks.get(index) else {
             let count = movie.traks.len();
             let message =
-                format!("there is no audio track {track}: the recording has {count}, counted from 0");
+                format!("there is no audio track {index}: the recording has {count}, counted from 0");
             return Err(impossible(ErrorCode::MediaTrackNotFound, message));
         };
-        if movie.tracks.get(track).is_some_and(|info| info.encrypted) {
-            let message = format!("audio track {track} is encrypted");
+        if movie.tracks.get(index).is_some_and(|info| info.encrypted) {
+            let message = format!("audio track {index} is encrypted");
             return Err(impossible(ErrorCode::MediaEncrypted, message));
         }
         if let Some(unplannable) = &movie.unplannable {
             return Err(fallback(unplannable.reason.clone()));
         }
-        let damaged = |Damaged(reason)| fallback(format!("audio track {track} is unusual: {reason}"));
+        let damaged = |Damaged(reason)| fallback(format!("audio track {index} is unusual: {reason}"));
         let entries = trak.sample_entries().map_err(damaged)?;
         if entries.is_empty() {
-            return Err(fallback(format!("audio track {track} has no sample description")));
+            return Err(fallback(format!("audio track {index} has no sample description")));
         }
         if trak.refers_to_other_files(&entries) {
-            return Err(fallback(format!("the media of audio track {track} is in another file")));
+            return Err(fallback(format!("the media of audio track {index} is in another file")));
         }
         let tables = trak.tables.clone().map_err(damaged)?;
         check_single_frame_sizes(trak, &entries).map_err(damaged)?;
         let layout = tables.check().map_err(damaged)?;
         if layout.audio_bytes == 0 {
-            return Err(impossible(ErrorCode::MediaNoAudio, format!("audio track {track} is empty")));
+            return Err(impossible(ErrorCode::MediaNoAudio, format!("audio track {index} is empty")));
         }
         if let Some(size) = movie.shared.file_size.filter(|size| *size < layout.end) {
             let end = layout.end;
@@ -136,16 +136,11 @@ impl AudioPlan {
         self.header_len.saturating_add(self.layout.audio_bytes)
     }
 
-    /// Samples per channel that FFmpeg up to version 7 decodes from this file, at the track's own rate; `None`
-    /// where that is not certain. Damaged frames are not foreseen.
+    /// Samples per channel that an FFmpeg of that major version decodes from this file, at the track's own rate;
+    /// `None` where that is not certain. `None` as a version leaves what all versions agree on. Damaged frames are
+    /// not foreseen.
     #[must_use]
-    pub fn expected_samples(&self) -> Option<u64> {
-        self.expected_samples_for(Some(7))
-    }
-
-    /// The same for an FFmpeg of that major version; `None` as a version leaves what all versions agree on.
-    #[must_use]
-    pub fn expected_samples_for(&self, ffmpeg_major: Option<u32>) -> Option<u64> {
+    pub fn expected_samples(&self, ffmpeg_major: Option<u32>) -> Option<u64> {
         let Expected { whole_packets, cut_at_edit } = self.expected;
         match ffmpeg_major {
             Some(..=7) => whole_packets,
@@ -263,11 +258,11 @@ impl AudioPlan {
     /// The decoder configuration of ALAC, directly in the entry or in QuickTime's `wave`.
     fn cookie_box(&self, entry: &SampleEntry) -> Option<Bytes> {
         let stsd = self.trak.find(&[b"mdia", b"minf", b"stbl", b"stsd"])?;
-        let raw = child(&stsd.get(8..).map(|_| stsd.slice(8..))?, &entry.format.0)?;
+        let raw = child(&stsd.get(8..).map(|_| stsd.slice(8..))?, entry.format.0)?;
         let extensions =
             raw.body.get(entry.extensions_at..).map(|_| raw.body.slice(entry.extensions_at..))?;
-        child(&extensions, b"alac")
-            .or_else(|| child(&extensions, b"wave").and_then(|wave| child(&wave.body, b"alac")))
+        child(&extensions, *b"alac")
+            .or_else(|| child(&extensions, *b"wave").and_then(|wave| child(&wave.body, *b"alac")))
             .map(|cookie| cookie.raw)
     }
 

@@ -24,7 +24,7 @@ impl HeaderPlan {
     /// Lays the header out. Chunk offsets take 64 bits only when they have to.
     pub(crate) fn lay_out(self) -> HeaderPieces {
         let pieces = self.assemble(false);
-        if pieces.byte_len().saturating_add(self.audio_bytes) <= u64::from(u32::MAX) {
+        if u32::try_from(pieces.file_len()).is_ok() {
             return pieces;
         }
         self.assemble(true)
@@ -234,7 +234,9 @@ impl HeaderPieces {
                 }
                 Rows::ToChunk(rows) => {
                     let Some(row) = rows.next() else { break };
-                    row.into_iter().for_each(|field| piece.put_u32(field as u32));
+                    for field in row {
+                        piece.put_u32(field as u32);
+                    }
                 }
                 Rows::Offsets { chunks, position } => {
                     // An error cannot come: the plan walked the same chunks to their end.

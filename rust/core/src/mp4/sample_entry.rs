@@ -141,12 +141,12 @@ fn parse_entry(entry: &ChildBox, stsd_version_0: bool) -> Option<SampleEntry> {
     let extensions = entry.body.slice(extensions_at..);
     let mut format = entry.kind;
     if entry.kind == b"enca" {
-        let sinf = child(&extensions, b"sinf");
-        let frma = sinf.and_then(|sinf| child(&sinf.body, b"frma"));
+        let sinf = child(&extensions, *b"sinf");
+        let frma = sinf.and_then(|sinf| child(&sinf.body, *b"frma"));
         format = frma.and_then(|frma| Fields::new(&frma.body).four_cc()).unwrap_or(format);
     }
-    let esds = child(&extensions, b"esds")
-        .or_else(|| child(&extensions, b"wave").and_then(|wave| child(&wave.body, b"esds")));
+    let esds = child(&extensions, *b"esds")
+        .or_else(|| child(&extensions, *b"wave").and_then(|wave| child(&wave.body, *b"esds")));
     let mut parsed = SampleEntry {
         format: entry.kind,
         original_format: format,
@@ -164,7 +164,7 @@ fn parse_entry(entry: &ChildBox, stsd_version_0: bool) -> Option<SampleEntry> {
     } else if format == b"Opus" {
         // Opus always decodes at 48 kHz; the entry may name the rate before encoding.
         parsed.sample_rate = Some(48_000);
-        let specific = child(&extensions, b"dOps");
+        let specific = child(&extensions, *b"dOps");
         let pre_skip = specific.and_then(|dops| dops.body.get(2..).and_then(|rest| Fields::new(rest).u16()));
         parsed.codec = Codec::Opus { pre_skip: pre_skip.unwrap_or(0) };
     } else if format == b"alac" {
@@ -222,8 +222,8 @@ fn refine_mp4a(entry: &mut SampleEntry) {
 
 /// The magic cookie has the rate in 32 bits; the entry's 16 cannot hold 96 kHz.
 fn refine_alac(entry: &mut SampleEntry, extensions: &Bytes) {
-    let cookie = child(extensions, b"alac")
-        .or_else(|| child(extensions, b"wave").and_then(|wave| child(&wave.body, b"alac")));
+    let cookie = child(extensions, *b"alac")
+        .or_else(|| child(extensions, *b"wave").and_then(|wave| child(&wave.body, *b"alac")));
     let Some(cookie) = cookie else { return };
     let mut fields = Fields::new(&cookie.body);
     // Version and flags, frame length, compatible version, depth, three parameters; then channels.
@@ -312,12 +312,13 @@ impl Bits<'_> {
         }
     }
 
-    fn sample_rate(&mut self) -> Option<Option<u32>> {
+    /// 0 for a reserved index.
+    fn sample_rate(&mut self) -> Option<u32> {
         const RATES: [u32; 13] =
             [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
         match self.take(4)? {
-            15 => Some(Some(self.take(24)?).filter(|rate| *rate > 0)),
-            index => Some(RATES.get(usize::try_from(index).ok()?).copied()),
+            15 => self.take(24),
+            index => Some(RATES.get(usize::try_from(index).ok()?).copied().unwrap_or(0)),
         }
     }
 }
@@ -328,15 +329,15 @@ fn audio_specific_config(bytes: &[u8]) -> Option<SpecificConfig> {
     const PARAMETRIC_STEREO: u32 = 29;
     let mut bits = Bits { bytes, position: 0 };
     let object_type = bits.object_type()?;
-    let mut sample_rate = bits.sample_rate()?;
+    let known = |rate: &u32| *rate > 0;
+    let mut sample_rate = bits.sample_rate().filter(known);
     let channels = match bits.take(4)? {
-        0 => None,
         7 => Some(8),
         count @ 1..=6 => Some(count),
         _ => None,
     };
     if object_type == SPECTRAL_BAND_REPLICATION || object_type == PARAMETRIC_STEREO {
-        sample_rate = bits.sample_rate()?.or(sample_rate);
+        sample_rate = bits.sample_rate().filter(known).or(sample_rate);
         return Some(SpecificConfig { sample_rate, channels, plain_1024: false });
     }
     let mut plain_1024 = object_type == LOW_COMPLEXITY && channels.is_some() && bits.take(1)? == 0;
@@ -354,7 +355,7 @@ fn audio_specific_config(bytes: &[u8]) -> Option<SpecificConfig> {
         plain_1024 = match signalled {
             Some(0) => true,
             Some(_) => {
-                sample_rate = bits.sample_rate().flatten().or(sample_rate);
+                sample_rate = bits.sample_rate().filter(known).or(sample_rate);
                 false
             }
             // Implicit signalling: at the low rates a decoder finds out by looking at the frames.

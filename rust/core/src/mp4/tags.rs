@@ -24,8 +24,9 @@ impl Tags<'_> {
     }
 }
 
-const TITLE: &[u8; 4] = b"\xa9nam";
-const DATE: &[u8; 4] = b"\xa9day";
+const TITLE: [u8; 4] = *b"\xa9nam";
+const DATE: [u8; 4] = *b"\xa9day";
+const FREE_FORM: [u8; 4] = *b"----";
 const LONGEST_TITLE_BYTES: usize = 1024;
 
 /// The title among the boxes beside the tracks.
@@ -35,7 +36,7 @@ pub(crate) fn title<'a>(boxes: impl Iterator<Item = &'a ChildBox>) -> Option<Str
 
 fn title_in(found: &ChildBox) -> Option<String> {
     match &found.kind.0 {
-        b"udta" => child(&found.body, b"meta")
+        b"udta" => child(&found.body, *b"meta")
             .and_then(|meta| itunes_title(&meta_children(&meta)))
             .or_else(|| quicktime_title(&found.body)),
         b"meta" => itunes_title(&meta_children(found)).or_else(|| keyed_title(&meta_children(found))),
@@ -53,13 +54,13 @@ fn meta_children(meta: &ChildBox) -> Bytes {
 }
 
 fn itunes_title(meta: &Bytes) -> Option<String> {
-    let item = child(&child(meta, b"ilst")?.body, TITLE)?;
+    let item = child(&child(meta, *b"ilst")?.body, TITLE)?;
     data_text(&item.body)
 }
 
 fn data_text(item: &Bytes) -> Option<String> {
     const UTF8: u32 = 1;
-    let data = child(item, b"data")?;
+    let data = child(item, *b"data")?;
     let mut fields = Fields::new(&data.body);
     (fields.u32()? == UTF8).then_some(())?;
     fields.skip(4)?;
@@ -77,12 +78,12 @@ fn quicktime_title(udta: &Bytes) -> Option<String> {
 
 /// Items of `ilst` are numbered from 1 in the order of `keys`.
 fn keyed_title(meta: &Bytes) -> Option<String> {
-    let keys = child(meta, b"keys")?;
+    let keys = child(meta, *b"keys")?;
     let position = children(&keys.body.get(8..).map(|_| keys.body.slice(8..))?)
         .map_while(Result::ok)
-        .position(|key| key.kind == b"mdta" && key.body == &b"com.apple.quicktime.title"[..])?;
+        .position(|key| key.kind == b"mdta" && key.body == b"com.apple.quicktime.title"[..])?;
     let number = u32::try_from(position + 1).ok()?;
-    data_text(&child(&child(meta, b"ilst")?.body, &number.to_be_bytes())?.body)
+    data_text(&child(&child(meta, *b"ilst")?.body, number.to_be_bytes())?.body)
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
@@ -111,9 +112,9 @@ pub(crate) fn m4a_udta(existing: Option<&ChildBox>, tags: &Tags<'_>) -> Option<B
             continue;
         }
         let inside = meta_children(&found);
-        let handler = child(&inside, b"hdlr");
+        let handler = child(&inside, *b"hdlr");
         if handler.is_some_and(|handler| handler.body.get(8..12) == Some(b"mdir"))
-            && let Some(list) = child(&inside, b"ilst")
+            && let Some(list) = child(&inside, *b"ilst")
         {
             for item in children(&list.body).map_while(Result::ok) {
                 if !replaced(&item, tags) {
@@ -124,14 +125,14 @@ pub(crate) fn m4a_udta(existing: Option<&ChildBox>, tags: &Tags<'_>) -> Option<B
     }
     for (kind, value) in [(TITLE, tags.title), (DATE, tags.date)] {
         if let Some(value) = value {
-            items.extend_from_slice(&make_box(*kind, &data_box(value)));
+            items.extend_from_slice(&make_box(kind, &data_box(value)));
         }
     }
     if let Some(source) = tags.source {
         let mut item = full_box(*b"mean", b"com.apple.iTunes").to_vec();
         item.extend_from_slice(&full_box(*b"name", SOURCE.as_bytes()));
         item.extend_from_slice(&data_box(source));
-        items.extend_from_slice(&make_box(*b"----", &item));
+        items.extend_from_slice(&make_box(FREE_FORM, &item));
     }
     // Handler: pre-defined, type, manufacturer, flags, empty name.
     let mut meta = full_box(*b"hdlr", b"\0\0\0\0mdirappl\0\0\0\0\0\0\0\0\0").to_vec();
@@ -143,11 +144,11 @@ pub(crate) fn m4a_udta(existing: Option<&ChildBox>, tags: &Tags<'_>) -> Option<B
 const SOURCE: &str = "SOURCE";
 
 fn replaced(item: &ChildBox, tags: &Tags<'_>) -> bool {
-    match &item.kind.0 {
+    match item.kind.0 {
         TITLE => tags.title.is_some(),
         DATE => tags.date.is_some(),
-        b"----" => {
-            let name = child(&item.body, b"name").and_then(|name| name.body.get(4..).map(<[u8]>::to_vec));
+        FREE_FORM => {
+            let name = child(&item.body, *b"name").and_then(|name| name.body.get(4..).map(<[u8]>::to_vec));
             tags.source.is_some() && name.is_some_and(|name| name.eq_ignore_ascii_case(SOURCE.as_bytes()))
         }
         _ => false,

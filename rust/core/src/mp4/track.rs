@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mp4_atom::{Atom, Elst, Mdhd, Tkhd};
 
-use super::boxes::{ChildBox, Damaged, Fields, FourCc, children};
+use super::boxes::{ChildBox, Damaged, Fields, FourCc, child, children};
 use super::sample_entry::{SampleEntry, parse_stsd};
 use super::sample_tables::{SampleTables, Sizes};
 
@@ -150,9 +150,9 @@ fn find(nodes: &[Node], path: &[&[u8; 4]]) -> Option<Bytes> {
     for node in nodes {
         match node {
             Node::Raw(raw) if raw.kind == *first => {
-                return rest.iter().try_fold(raw.body.clone(), |body, kind| {
-                    super::boxes::child(&body, kind).map(|found| found.body)
-                });
+                return rest
+                    .iter()
+                    .try_fold(raw.body.clone(), |body, kind| child(&body, **kind).map(|found| found.body));
             }
             Node::Container { kind, children } if kind == first => return find(children, rest),
             _ => {}

@@ -123,16 +123,18 @@ impl<'m, 's, 'r, R: RangeReader> TrakReader<'m, 's, 'r, R> {
         match kind {
             b"stsz" => {
                 let ahead = self.ahead(body);
-                let head = self.moov.at(body, 12.min(end - body), ahead).await?;
-                let mut fields = Fields::new(&head);
-                let (_, size, count) = (fields.u32(), fields.u32(), fields.u32());
-                let sizes = match (size, count) {
-                    (Some(size @ 1..), Some(count)) => Some(Sizes::Constant { size, count }),
-                    _ => {
-                        let shape = TableShape { kind: "stsz", before_count: 8, row_bytes: 4 };
-                        let row = |fields: &mut Fields<'_>| Some([u64::from(fields.u32()?)]);
-                        self.rows(&shape, body, end, row).await?.map(Sizes::Table)
-                    }
+                let (size, count) = {
+                    let head = self.moov.at(body, 12.min(end - body), ahead).await?;
+                    let mut fields = Fields::new(&head);
+                    let _version_and_flags = fields.u32();
+                    (fields.u32(), fields.u32())
+                };
+                let sizes = if let (Some(size @ 1..), Some(count)) = (size, count) {
+                    Some(Sizes::Constant { size, count })
+                } else {
+                    let shape = TableShape { kind: "stsz", before_count: 8, row_bytes: 4 };
+                    let row = |fields: &mut Fields<'_>| Some([u64::from(fields.u32()?)]);
+                    self.rows(&shape, body, end, row).await?.map(Sizes::Table)
                 };
                 self.sizes = self.only_one(self.sizes.is_some(), sizes, "stsz");
                 Ok(Table::Sizes)
@@ -187,10 +189,13 @@ impl<'m, 's, 'r, R: RangeReader> TrakReader<'m, 's, 'r, R> {
             return Ok(None);
         }
         let ahead = self.ahead(body);
-        let head = self.moov.at(body, head_len, ahead).await?;
-        let mut fields = Fields::new(&head);
-        let before = usize::try_from(shape.before_count).unwrap_or(usize::MAX);
-        let count = fields.skip(before).and_then(|()| fields.u32()).map_or(0, u64::from);
+        let count = {
+            // Not kept: it would keep the piece around it alive while the next one is read.
+            let head = self.moov.at(body, head_len, ahead).await?;
+            let before = usize::try_from(shape.before_count).unwrap_or(usize::MAX);
+            let mut fields = Fields::new(&head);
+            fields.skip(before).and_then(|()| fields.u32()).map_or(0, u64::from)
+        };
         if count * shape.row_bytes as u64 > end - body - head_len {
             self.damaged(cut_off);
             return Ok(None);

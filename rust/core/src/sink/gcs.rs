@@ -581,11 +581,10 @@ impl Uploader {
         let operation = format!("{operation} {}", self.name);
         match classify(Service::Sink, &operation, status, headers, body) {
             Verdict::Retry(error) => Trouble::Unclear(error),
-            Verdict::Reauthenticate(error) => Trouble::Fatal(error),
             Verdict::Fatal(error) if status == StatusCode::BAD_REQUEST && speaks_of_hash(body) => {
                 Trouble::Fatal(EngineError { code: ErrorCode::SinkChecksum, ..error })
             }
-            Verdict::Fatal(error) => Trouble::Fatal(error),
+            Verdict::Reauthenticate(error) | Verdict::Fatal(error) => Trouble::Fatal(error),
         }
     }
 
@@ -593,7 +592,7 @@ impl Uploader {
         let Some(wait) = backoff.next(error.retry_after) else {
             let attempts = backoff.failures();
             let message = format!("{} (given up after {attempts} tries)", error.message);
-            return Err(EngineError { attempts, message, ..error });
+            return Err(EngineError { message, attempts, ..error });
         };
         self.progress.count_request(Service::Sink, "retry");
         self.progress.count_retry(error.code.as_str());
@@ -678,16 +677,14 @@ async fn while_moving<T>(stall: Duration, taken: &AtomicU64, exchange: impl Futu
     tokio::pin!(exchange);
     let mut before = taken.load(Ordering::Relaxed);
     loop {
-        match tokio::time::timeout(stall, &mut exchange).await {
-            Ok(done) => return Some(done),
-            Err(_) => {
-                let now = taken.load(Ordering::Relaxed);
-                if now == before {
-                    return None;
-                }
-                before = now;
-            }
+        if let Ok(done) = tokio::time::timeout(stall, &mut exchange).await {
+            return Some(done);
         }
+        let now = taken.load(Ordering::Relaxed);
+        if now == before {
+            return None;
+        }
+        before = now;
     }
 }
 

@@ -88,12 +88,11 @@ impl Outlet<'_> {
     /// Takes bytes; `remaining` are still to come, these included. `false`: the consumer has all it wants.
     async fn take(&mut self, mut bytes: &[u8], mut remaining: Option<u64>) -> bool {
         while !bytes.is_empty() {
-            let mut piece = match self.piece.take() {
-                Some(piece) => piece,
-                None => {
-                    self.taken = self.room.before_read().await;
-                    self.pool.take(remaining.unwrap_or(PIECE_BYTES as u64))
-                }
+            let mut piece = if let Some(piece) = self.piece.take() {
+                piece
+            } else {
+                self.taken = self.room.before_read().await;
+                self.pool.take(remaining.unwrap_or(PIECE_BYTES as u64))
             };
             let before = bytes.len();
             bytes = piece.fill(bytes);

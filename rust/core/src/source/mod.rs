@@ -25,7 +25,7 @@ pub(crate) struct Range {
 /// An opened recording.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Http(HttpSource),
+    Http(Box<HttpSource>),
     File(FileSource),
 }
 

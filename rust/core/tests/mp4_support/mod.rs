@@ -1,6 +1,10 @@
 //! Real recordings made with FFmpeg, a reader that counts, and the assembly of an audio-only file.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::cast_possible_truncation, reason = "test files are small")]
+#![allow(clippy::trivially_copy_pass_by_ref, reason = "byte strings are references")]
+
+pub(crate) mod synthetic;
 
 use std::fs::File;
 use std::io::Read;
@@ -27,7 +31,7 @@ pub(crate) fn ffmpeg(arguments: &[&str], stdin: Option<&Path>) -> Vec<u8> {
         .args(arguments)
         .stdin(stdin)
         .output()
-        .unwrap_or_else(|error| panic!("FFmpeg is needed ({:?}): {error}", ffmpeg_path()));
+        .unwrap_or_else(|error| panic!("FFmpeg is needed ({}): {error}", ffmpeg_path().display()));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ffmpeg {arguments:?} failed: {stderr}");
     output.stdout
@@ -135,7 +139,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn movie(path: &Path) -> Movie {
     match run(index(&FileReader::open(path))).unwrap() {
         Indexed::Movie(movie) => movie,
-        other => panic!("{} is no movie: {other:?}", path.display()),
+        other @ Indexed::Other { .. } => panic!("{} is no movie: {other:?}", path.display()),
     }
 }
 

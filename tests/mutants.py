@@ -1,0 +1,155 @@
+"""Switches one safeguard of the engine off at a time and shows that the tests notice: ``make mutants``.
+
+Each mutant is one replacement in a Rust source. The tree is copied, built and tested outside the checkout; a
+mutant that no test kills fails the run, and so does a replacement whose text is no longer there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = "tests/integration/test_engine_faults.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One safeguard, and the edit that switches it off."""
+
+    name: str
+    file: str
+    pattern: str
+    replacement: str
+
+
+MUTANTS = (
+    Mutant(
+        "ifGenerationMatch is not sent",
+        "rust/core/src/sink/gcs.rs",
+        r"if let Some\(generation\) = spec\.if_generation_match \{",
+        "if let Some(generation) = spec.if_generation_match.filter(|_| false) {",
+    ),
+    Mutant(
+        "CRC32C is not sent with the last chunk, nor compared with the answer",
+        "rust/core/src/sink/gcs.rs",
+        r'"x-goog-hash"|if size == last\.total && crc32c == want',
+        "CRC",
+    ),
+    Mutant(
+        "Content-Range of an answer is not compared with what was asked for",
+        "rust/core/src/source/http.rs",
+        r"if first != at \|\| last\.checked_add\(1\) != Some\(want_end\)",
+        "if false && last == 0",
+    ),
+    Mutant(
+        "the size of a recording may change between ranges",
+        "rust/core/src/source/http.rs",
+        r"Some\(known\) if known != total =>",
+        "Some(known) if known != total && known == 1 =>",
+    ),
+    Mutant(
+        "the source's MD5 is not compared",
+        "rust/core/src/checksum.rs",
+        r"if got != want \{",
+        "if got != want && want.is_empty() {",
+    ),
+    Mutant(
+        "after a lost answer the next chunk is sent without asking",
+        "rust/core/src/sink/gcs.rs",
+        r"self\.ask\(&session, last, &mut backoff\)\.await\?",
+        "Standing::Open { persisted: chunk.end() }",
+    ),
+    Mutant(
+        "a chunk kept in part counts as kept",
+        "rust/core/src/sink/gcs.rs",
+        r"Some\(Some\(persisted\)\) => Ok\(Standing::Open \{ persisted \}\)",
+        "Some(Some(persisted)) => Ok(Standing::Open { persisted: persisted.div_ceil(262_144) * 262_144 })",
+    ),
+    Mutant(
+        "a body that ends early counts as complete",
+        "rust/core/src/source/http.rs",
+        r"Some\(end\) if \*at < end => Err",
+        "Some(end) if *at < end && end == 1 => Err",
+    ),
+    Mutant(
+        "an upload session is left open after a failure",
+        "rust/core/src/sink/gcs.rs",
+        r"let Some\(session\) = self\.session\.lock\(\)\.await\.take\(\) else \{ return \};",
+        "let Some(session) = self.session.lock().await.take().filter(|_| false) else { return };",
+    ),
+    Mutant(
+        "a failed FFmpeg counts as done",
+        "rust/core/src/transfer.rs",
+        r"ffmpeg::judge\(status, &said, sink\.written\(\), name, audio\.track\)\?;",
+        "let _ = ffmpeg::judge(status, &said, sink.written(), name, audio.track);",
+    ),
+)
+
+
+def main() -> int:
+    """Run every mutant and print a line for each."""
+    survivors = []
+    with tempfile.TemporaryDirectory(prefix="audio-extract-mutants-") as folder:
+        tree = Path(folder, "tree")
+        ignored = shutil.ignore_patterns("target", ".venv", ".git", "__pycache__", "*.so", "results")
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        for mutant in MUTANTS:
+            killed = _kill(mutant, tree)
+            print(
+                f"{'killed' if killed else 'SURVIVED'}: {mutant.name}" + (f" ({killed})" if killed else ""),
+                flush=True,
+            )
+            if not killed:
+                survivors.append(mutant.name)
+    print(f"{len(MUTANTS) - len(survivors)} passed, {len(survivors)} failed")
+    return 1 if survivors else 0
+
+
+def _edit(mutant: Mutant, found: str) -> str:
+    # Switching the checksum off takes two edits: the header gets another name, the comparison loses a half.
+    if mutant.replacement == "CRC":
+        return '"x-not-a-hash"' if "hash" in found else "if size == last.total"
+    return mutant.replacement
+
+
+def _kill(mutant: Mutant, tree: Path) -> str | None:
+    """Build and test one mutant; the test runner's last line when it failed, None when all tests passed."""
+    source = tree / mutant.file
+    original = source.read_text()
+    changed, count = re.subn(mutant.pattern, lambda found: _edit(mutant, found[0]), original)
+    if count == 0:
+        raise SystemExit(f"{mutant.file} no longer holds the text of '{mutant.name}'")
+    source.write_text(changed)
+    try:
+        target = Path(os.environ.get("CARGO_TARGET_DIR", tree / "target"))
+        build = ["cargo", "build", "--quiet", "--release", "--locked", "-p", "audio-extract-python"]
+        environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-Awarnings"}
+        subprocess.run(build, cwd=tree, env=environment, check=True)
+        shutil.copy(target / "release" / "lib_engine.so", tree / "python/audio_extract/_engine.abi3.so")
+        tested = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", TESTS],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree / "python")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        source.write_text(original)
+    lines = [line for line in tested.stdout.splitlines() if line.startswith("FAILED")]
+    return (
+        (lines[0].removeprefix("FAILED ").split(" - ")[0].split("::")[-1] if lines else "no report")
+        if tested.returncode
+        else None
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
