@@ -150,3 +150,7 @@ class Source(Protocol):
     def token_provider(self) -> TokenProvider | None:
         """What the engine asks for access tokens; None where it needs none."""
         ...
+
+    def close(self) -> None:
+        """Give connections back. Nothing else is called after it."""
+        ...

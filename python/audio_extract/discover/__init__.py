@@ -1,0 +1,1 @@
+"""What is new in the sources, recorded: incremental by cursor, or everything."""

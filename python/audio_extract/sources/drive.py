@@ -1,0 +1,147 @@
+"""Recordings in Google Drive folders.
+
+Owns which calls are made and what their answers mean for recordings. How a call is made is in
+``drive_client.py``, what refusals mean in ``drive_errors.py``.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from audio_extract.exceptions import NotFoundError, SourceChangedError
+from audio_extract.sources.base import Changes, Recording, SourceCheck
+from audio_extract.sources.drive_changes import DriveFeed
+from audio_extract.sources.drive_cursor import MY_DRIVE, DriveCursor
+from audio_extract.sources.drive_files import REVISION_FIELDS, is_current, recording_of
+from audio_extract.sources.drive_listing import DriveFolder, DriveListing, DriveTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from audio_extract.credentials import TokenProvider
+    from audio_extract.engine_types import HttpSource
+    from audio_extract.sources.drive_client import DriveClient
+
+
+class DriveSource:
+    """The recordings of one or more Drive folders.
+
+    Args:
+        client: Makes the calls.
+        folder_ids: Which folders.
+        include_subfolders: Whether folders inside count too, and those that shortcuts lead to.
+        acknowledge_abuse: Download files that Drive has marked as malware or spam.
+    """
+
+    name: Literal["drive"] = "drive"
+
+    def __init__(
+        self,
+        client: DriveClient,
+        folder_ids: Sequence[str],
+        *,
+        include_subfolders: bool = False,
+        acknowledge_abuse: bool = False,
+    ) -> None:
+        self._client = client
+        self._folder_ids = tuple(dict.fromkeys(folder_ids))
+        self._listing = DriveListing(client, include_subfolders=include_subfolders)
+        self._feed = DriveFeed(client, self._listing, frozenset(self._folder_ids))
+        self._acknowledge_abuse = acknowledge_abuse
+        self._lock = threading.Lock()
+        self._tree: DriveTree | None = None
+
+    def check(self) -> SourceCheck:
+        """Look whether the folders can be read, and count what is in them."""
+        folders = self._folders()
+        recordings = list(self._listing.walk(folders, DriveTree()))
+        return SourceCheck(
+            name=self.name,
+            subject=", ".join(str(folder) for folder in folders),
+            account=self._client.account,
+            recordings=len(recordings),
+            newest_at=max((one.created_at for one in recordings), default=None),
+        )
+
+    def list(self) -> Iterator[Recording]:
+        """Everything in the folders, each file once."""
+        tree = DriveTree()
+        yield from self._listing.walk(self._folders(), tree)
+        self._tree = tree
+
+    def changes(self, cursor: str | None) -> Changes:
+        """What is new since a cursor; without one that fits, everything."""
+        with self._lock:
+            folders = self._folders()
+            logs = {folder.drive_id or MY_DRIVE for folder in folders}
+            depth = "subfolders" if self._listing.include_subfolders else "flat"
+            scope = (*sorted(self._folder_ids), depth)
+            kept = DriveCursor.of_text(cursor, scope=scope, logs=logs)
+            if kept is not None:
+                # As the last listing saw it; after a start it is asked for, without the files in it.
+                self._tree = self._tree or self._listing.structure(folders)
+                difference = self._feed.difference(kept, self._tree)
+                if difference is not None:
+                    return difference
+            # The tokens first: what changes during the listing is reported once more rather than never.
+            tokens = {log: self._feed.start_token(log) for log in logs}
+            recordings = list(self.list())
+            return Changes(recordings=recordings, cursor=DriveCursor(scope, tokens).to_text(), full=True)
+
+    def get(self, source_id: str) -> Recording:
+        """One file by its id, wherever it stands."""
+        resource = self._listing.file(source_id)
+        if resource.get("trashed"):
+            raise NotFoundError(
+                f"{resource.get('name', source_id)!r} is in Drive's trash. Restore it, or forget the recording."
+            )
+        parents = resource.get("parents") or [None]
+        return recording_of(resource, folder_id=parents[0])
+
+    def confirm(self, recording: Recording) -> None:
+        """Look whether a recording still is the revision that was planned."""
+        resource = self._client.call(
+            lambda api: api.files().get(
+                fileId=recording.source_id, fields=REVISION_FIELDS, supportsAllDrives=True
+            ),
+            f"{recording.name!r} ({recording.source_id})",
+        )
+        if not is_current(recording, resource):
+            raise SourceChangedError(
+                f"{recording.name!r} was replaced in Drive while it was transferred: planned was revision "
+                f"{recording.revision}, now there is "
+                f"{resource.get('md5Checksum') or resource.get('headRevisionId')}. It is planned again."
+            )
+
+    def engine_source(self, recording: Recording) -> HttpSource:
+        """How the engine downloads a recording."""
+        url = (
+            f"{self._client.endpoint}/drive/v3/files/{quote(recording.source_id, safe='')}"
+            "?alt=media&supportsAllDrives=true"
+        )
+        # Drive refuses this parameter for files that it has not marked, so it is sent only when asked for.
+        if self._acknowledge_abuse:
+            url += "&acknowledgeAbuse=true"
+        return {
+            "kind": "http",
+            "url": url,
+            "authenticated": self._client.token_provider is not None,
+            "size_bytes": recording.size_bytes,
+            "md5": recording.md5,
+            "sha256": recording.sha256,
+            "name": recording.name,
+        }
+
+    def token_provider(self) -> TokenProvider | None:
+        """What the engine asks for access tokens."""
+        return self._client.token_provider
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _folders(self) -> Sequence[DriveFolder]:
+        """The configured folders, each seen just now: a folder that is not shared looks like an empty one."""
+        return [self._listing.folder(folder_id) for folder_id in self._folder_ids]
