@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import typer
 
+from audio_extract.cli import config, db
 from audio_extract.cli.completion import completion
 from audio_extract.cli.extract import extract
+from audio_extract.cli.help import CommandGroups
 from audio_extract.cli.probe import probe
+from audio_extract.cli.recordings import forget, list_recordings, retry, show
 from audio_extract.cli.version import version
 
 app = typer.Typer(
     name="audio-extract",
+    cls=CommandGroups,
     help="Takes the audio out of meeting recordings and stores it exactly once.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     epilog="Exit codes: 0 done · 1 some recordings failed · 2 usage or configuration · 3 credentials or "
     "permission · 4 nothing to do · 5 temporary, try again · 70 a bug · 130/143 interrupted.",
 )
 
 _ONE_FILE = "One recording, now"
+_TRACKER = "What is known"
+_SETUP = "Set-up"
 _ABOUT = "About this program"
 
 app.command(rich_help_panel=_ONE_FILE)(extract)
 app.command(rich_help_panel=_ONE_FILE)(probe)
+app.command("list", rich_help_panel=_TRACKER)(list_recordings)
+app.command(rich_help_panel=_TRACKER)(show)
+app.command(rich_help_panel=_TRACKER)(retry)
+app.command(rich_help_panel=_TRACKER)(forget)
+app.add_typer(config.app, name="config", rich_help_panel=_SETUP)
+app.add_typer(db.app, name="db", rich_help_panel=_SETUP)
 app.command(rich_help_panel=_ABOUT)(version)
 app.command(rich_help_panel=_ABOUT)(completion)
 

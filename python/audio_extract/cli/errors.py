@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import typer
@@ -72,7 +73,7 @@ def exit_code(error: BaseException, invocation: Invocation) -> int:
 
 def print_error(error: AudioExtractError, *, subject: str | None = None) -> None:
     """Print one failure with its remedy on stderr, secrets removed."""
-    where = f"{subject}: " if subject else ""
+    where = f"{subject}: " if subject and PurePath(subject).name not in error.message else ""
     print(f"error: {where}{_redacted(error.message)}", file=sys.stderr)
     remedy = remedy_for(error)
     if remedy:
@@ -81,10 +82,17 @@ def print_error(error: AudioExtractError, *, subject: str | None = None) -> None
 
 def remedy_for(error: AudioExtractError) -> str | None:
     """Return what to do about a failure, unless its message says so already."""
+    text = remedy_of(error.code)
+    return text if text and text not in error.message else None
+
+
+def remedy_of(code: str | None) -> str | None:
+    """Return what to do about a kind of failure."""
+    if code is None:
+        return None
     from audio_extract.failure_texts import remedy
 
-    text = remedy(error.code)
-    return text if text and text not in error.message else None
+    return remedy(code)
 
 
 def _print_traceback(error: BaseException) -> None:

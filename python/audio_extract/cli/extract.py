@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from audio_extract._engine import CancelToken
     from audio_extract.cli.inputs import Input
     from audio_extract.cli.outputs import Output, Outputs
-    from audio_extract.engine_types import Audio, TransferReport, TransferRequest
+    from audio_extract.engine_types import Audio, Ffmpeg, TransferReport, TransferRequest
 
 
 class CodecFlag(StrEnum):
@@ -195,6 +195,29 @@ class _Run:
             cancel=self.cancel,
         )
         self._done(recording, target, report, time.monotonic() - before)
+
+    def _kind_of_result(self, recording: Input) -> tuple[str, str]:
+        """Return extension and content type; what a copy becomes depends on the sound that is there."""
+        from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
+
+        codec = self.audio["codec"]
+        extension = EXTENSIONS.get(codec)
+        if extension is None:
+            from audio_extract import _engine
+
+            report = _engine.probe(
+                {"source": recording.source, "ffmpeg": self._ffmpeg()},
+                source_token=recording.token,
+                cancel=self.cancel,
+            )
+            track = self.audio.get("track", 0)
+            extension = next((t["copy_extension"] for t in report["tracks"] if t["index"] == track), "m4a")
+        return extension, CONTENT_TYPES[extension]
+
+    def _ffmpeg(self) -> Ffmpeg:
+        from audio_extract.ffmpeg import find_ffmpeg
+
+        return {"path": str(find_ffmpeg().path)}
 
     def _done(self, recording: Input, target: Output, report: TransferReport, seconds: float) -> None:
         stored = report["stored"]

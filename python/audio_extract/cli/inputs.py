@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from audio_extract.cli.targets import (
-    AUDIO_SUFFIXES,
-    MEDIA_SUFFIXES,
-    DriveWord,
-    HttpWord,
-    LocalWord,
-    parse_source,
-)
+from audio_extract.cli.targets import DriveWord, HttpWord, LocalWord, parse_source
 from audio_extract.exceptions import ConfigurationError, NotFoundError
 
 if TYPE_CHECKING:
@@ -81,20 +74,23 @@ def _local(word: str, path: Path) -> Iterator[Input]:
             raise NotFoundError(f"{word}: no such file or folder; check the path", code="source.not_found")
         yield _file(word, path)
         return
-    files = sorted(
-        child for child in path.iterdir() if child.suffix.lower() in MEDIA_SUFFIXES and child.is_file()
-    )
+    files = sorted(child for child in path.iterdir() if _kind(child) and child.is_file())
     # What an earlier run left beside its source is a result, not a source.
-    videos = {child.stem for child in files if child.suffix.lower() not in AUDIO_SUFFIXES}
-    files = [
-        child for child in files if not (child.suffix.lower() in AUDIO_SUFFIXES and child.stem in videos)
-    ]
+    videos = {child.stem for child in files if _kind(child) == "video"}
+    files = [child for child in files if not (_kind(child) == "audio" and child.stem in videos)]
     if not files:
         raise NotFoundError(
             f"{word}: the folder holds no recordings (sub-folders are not searched)", code="source.not_found"
         )
     for child in files:
         yield _file(str(child), child)
+
+
+def _kind(path: Path) -> str:
+    """Return ``video`` or ``audio``, by the name; empty for what is neither."""
+    from audio_extract.plan.formats import MEDIA_TYPES
+
+    return MEDIA_TYPES.get(path.suffix.lower(), "").partition("/")[0]
 
 
 def _file(word: str, path: Path) -> Input:

@@ -26,16 +26,24 @@ def probe(
     from audio_extract import _engine
     from audio_extract.cli.inputs import resolve_one
     from audio_extract.cli.interrupt import run_interruptible
+    from audio_extract.ffmpeg import find_ffmpeg
 
-    found = resolve_one(source, invocation)
-    token = _engine.CancelToken()
-    report = run_interruptible(
-        lambda: _engine.probe(found.source, source_token=found.token, cancel=token), cancel=token.cancel
-    )
+    cancel = _engine.CancelToken()
+
+    def work() -> tuple[str, ProbeReport]:
+        recording = resolve_one(source, invocation)
+        report = _engine.probe(
+            {"source": recording.source, "ffmpeg": {"path": str(find_ffmpeg().path)}},
+            source_token=recording.token,
+            cancel=cancel,
+        )
+        return recording.name, report
+
+    name, report = run_interruptible(work, cancel=cancel.cancel)
     if as_json:
-        typer.echo(json.dumps({"source": source, "name": found.name, **report}))
+        typer.echo(json.dumps({"source": source, "name": name, **report}, ensure_ascii=False))
     else:
-        _print_tables(found.name, report)
+        _print_tables(name, report)
 
 
 def _print_tables(name: str, report: ProbeReport) -> None:

@@ -14,60 +14,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from audio_extract.exceptions import ConfigurationError
 
-#: Kinds of files that are looked at in a folder; a file that is named is always tried.
-MEDIA_SUFFIXES: Final = frozenset(
-    (
-        ".3gp",
-        ".aac",
-        ".aiff",
-        ".amr",
-        ".asf",
-        ".avi",
-        ".caf",
-        ".flac",
-        ".flv",
-        ".m2ts",
-        ".m4a",
-        ".m4v",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp3",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".oga",
-        ".ogg",
-        ".ogv",
-        ".opus",
-        ".ts",
-        ".wav",
-        ".webm",
-        ".wma",
-        ".wmv",
-    )
-)
-
-#: Those of them that hold sound only.
-AUDIO_SUFFIXES: Final = frozenset(
-    (
-        ".aac",
-        ".aiff",
-        ".amr",
-        ".caf",
-        ".flac",
-        ".m4a",
-        ".mka",
-        ".mp3",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".wav",
-        ".wma",
-    )
-)
-
 _DRIVE_ID: Final = re.compile(r"[A-Za-z0-9_-]{5,}")
 _DRIVE_HOSTS: Final = frozenset({"drive.google.com", "docs.google.com", "drive.usercontent.google.com"})
 _DRIVE_PATH: Final = re.compile(r"/(?:file/d|folders)/([A-Za-z0-9_-]{5,})(?:/|$)")
@@ -199,9 +145,11 @@ def result_name(source_name: str, extension: str) -> str:
 
     ``Weekly sync.v2`` keeps its ``.v2``: only suffixes that name a kind of media are taken off.
     """
+    from audio_extract.plan.formats import MEDIA_TYPES
+
     name = safe_name(source_name) or "audio"
     suffix = PurePosixPath(name).suffix
-    stem = name[: -len(suffix)] if suffix.lower() in MEDIA_SUFFIXES else name
+    stem = name[: -len(suffix)] if suffix.lower() in MEDIA_TYPES else name
     return f"{stem or 'audio'}.{extension}"
 
 

@@ -1,0 +1,68 @@
+"""``audio-extract config init|show|schema``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audio_extract.cli.invocation import Invocation, command
+
+app = typer.Typer(help="Write, show or describe the settings.", no_args_is_help=True)
+
+
+@app.command()
+@command
+def init(
+    invocation: Invocation,
+    *,
+    path: Annotated[Path, typer.Argument(help="The file to write; - prints it.", show_default=True)] = Path(
+        "audio_extract_config.yaml"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only print it.")] = False,
+) -> None:
+    """Write a settings file with every key explained."""
+    from audio_extract.cli.config_example import example_text
+
+    text = example_text()
+    if dry_run or str(path) == "-":
+        typer.echo(text, nl=False)
+        return
+    if path.exists():
+        invocation.confirm(f"{path} exists. Replace it?")
+    path.write_text(text)
+    typer.echo(str(path))
+    invocation.say("next: set the folder and the bucket in it, then run: audio-extract check")
+
+
+@app.command()
+@command
+def show(
+    invocation: Invocation,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of YAML.")] = False,
+) -> None:
+    """Print the settings as they are in force, secrets masked."""
+    from audio_extract.settings import masked_dict
+
+    settings = invocation.settings()
+    values = masked_dict(settings)
+    if as_json:
+        typer.echo(json.dumps(values, ensure_ascii=False))
+        return
+    import yaml
+
+    invocation.say(f"from {settings.config_path or 'defaults and environment: no settings file was found'}")
+    typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command()
+@command
+def schema(invocation: Invocation) -> None:
+    """Print the JSON schema of the settings file, for editors."""
+    del invocation
+    from audio_extract.settings import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))

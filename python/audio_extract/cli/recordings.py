@@ -1,0 +1,202 @@
+"""``audio-extract list|show|retry|forget``: what the tracker knows, and what a person asks of it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audio_extract.cli import errors
+from audio_extract.cli.invocation import Invocation, command
+from audio_extract.exceptions import ConfigurationError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from audio_extract.tracker.tracker import Tracker
+    from audio_extract.tracker.values import RecordingRow
+
+_STATES = ("discovered", "pending", "in_progress", "completed", "failed", "quarantined", "skipped")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")]
+Ids = Annotated[
+    list[str],
+    typer.Argument(metavar="ID…", help="As `list` shows them, or ids in Drive.", show_default=False),
+]
+
+
+@command
+def list_recordings(
+    invocation: Invocation,
+    *,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Only these: {', '.join(_STATES)}. May be repeated.", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List recordings, newest first."""
+    from audio_extract.tracker import State
+
+    unknown = [name for name in state or [] if name not in _STATES]
+    if unknown:
+        raise ConfigurationError(
+            f"--state {unknown[0]}: there are {', '.join(_STATES)}", code="usage.invalid"
+        )
+    with _tracker(invocation) as tracker:
+        page = tracker.listing(states=[State(name) for name in state or []], limit=limit)
+    if as_json:
+        typer.echo(json.dumps([row_values(row) for row in page.rows], ensure_ascii=False))
+        return
+    _print_table(page.rows)
+    if page.next_cursor is not None:
+        invocation.say(f"there are more than {limit}; ask for them with --limit")
+
+
+@command
+def show(
+    invocation: Invocation,
+    *,
+    recording: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it, or its id in Drive.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that is known of one recording, and what happened to it."""
+    with _tracker(invocation) as tracker:
+        row = _find(tracker, recording)
+        history = tracker.audit(row.id)
+    values = row_values(row)
+    if as_json:
+        values["audit"] = [_plain(asdict(entry)) for entry in history]
+        typer.echo(json.dumps(values, ensure_ascii=False))
+        return
+    for name, value in values.items():
+        if value not in (None, {}, ""):
+            typer.echo(f"{name + ':':<20} {value}")
+    remedy = errors.remedy_of(row.error_code)
+    if remedy:
+        typer.echo(f"{'to do:':<20} {remedy}")
+    for entry in history:
+        detail = ", ".join(f"{key}={value}" for key, value in entry.detail.items())
+        typer.echo(f"{_plain(entry.at)}  {entry.event:<10} {entry.to_state or '':<12} {detail}".rstrip())
+
+
+@command
+def retry(
+    invocation: Invocation,
+    *,
+    recordings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID…", help="As `list` shows them, or ids in Drive.", show_default=False),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed or are quarantined.")] = False,
+    completed: Annotated[bool, typer.Option("--completed", help="Also what is completed already.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make recordings due at once, with all their attempts."""
+    if failed == bool(recordings):
+        raise ConfigurationError("name recordings, or say --failed", code="usage.invalid")
+    with _tracker(invocation) as tracker:
+        ids = tracker.failed_ids() if failed else [_find(tracker, word).id for word in recordings or []]
+        if dry_run or not ids:
+            _say_ids("would be due", ids)
+            return
+        if failed:
+            invocation.confirm(f"Try {_count(ids)} again?")
+        _say_ids("due now", tracker.retry(ids, datetime.now(UTC), completed=completed), wanted=ids)
+
+
+@command
+def forget(invocation: Invocation, *, recordings: Ids, dry_run: DryRun = False) -> None:
+    """Remove recordings from the tracker. What is stored stays; the next discovery finds them anew."""
+    with _tracker(invocation) as tracker:
+        ids = [_find(tracker, word).id for word in recordings]
+        if dry_run:
+            _say_ids("would be forgotten", ids)
+            return
+        invocation.confirm(f"Forget {_count(ids)}? The audio stays.")
+        _say_ids("forgotten", tracker.forget(ids, datetime.now(UTC)), wanted=ids)
+
+
+def row_values(row: RecordingRow) -> dict[str, Any]:
+    """Return a row as JSON values."""
+    return _plain(asdict(row))  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def _print_table(rows: Iterable[RecordingRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from audio_extract.presentation import duration, moment, size
+
+    table = Table("id", "recording", "state", "when", "length", "audio", "stored as, or why not", box=None)
+    colors = {"completed": "green", "failed": "red", "quarantined": "red", "in_progress": "yellow"}
+    for row in rows:
+        reason = row.storage_path if row.status == "completed" else row.error_message or row.state_reason
+        table.add_row(
+            row.id,
+            Text(row.name),
+            Text(row.status, style=colors.get(row.status, "")),
+            moment(row.processed_at or row.state_changed_at),
+            duration(row.audio_seconds),
+            size(row.stored_size_bytes),
+            Text(reason or ""),
+        )
+    console = Console()
+    # Piped into another program, a table is as wide as it needs to be.
+    console.print(table, width=None if console.is_terminal else 400)
+
+
+def _say_ids(what: str, ids: list[str], *, wanted: list[str] | None = None) -> None:
+    typer.echo(f"{what}: {', '.join(ids) if ids else 'none'}")
+    left = [number for number in wanted or [] if number not in ids]
+    if left:
+        typer.echo(f"left as they are (in progress, or nothing to do): {', '.join(left)}")
+
+
+def _count(ids: list[str]) -> str:
+    return "1 recording" if len(ids) == 1 else f"{len(ids)} recordings"
+
+
+def _find(tracker: Tracker, word: str) -> RecordingRow:
+    row = tracker.find(word)
+    if row is None:
+        raise NotFoundError(
+            f"no recording is called {word!r}; `audio-extract list` shows those that are known",
+            code="tracker.not_found",
+        )
+    return row
+
+
+@contextmanager
+def _tracker(invocation: Invocation) -> Iterator[Tracker]:
+    from audio_extract.tracker.tracker import Tracker
+
+    with Tracker.open(invocation.settings(), upgrade=False) as tracker:
+        found = tracker.status()
+        if found.revision is None and not found.legacy:
+            raise ConfigurationError(
+                f"{found.database} holds nothing yet; the first `audio-extract once` or `run` fills it "
+                "(or is monitoring.database_path another one there?)",
+                code="database.empty",
+            )
+        if found.needs_upgrade:
+            raise ConfigurationError(
+                f"{found.database} was made by another version; run `audio-extract db upgrade`",
+                code="database.needs_upgrade",
+            )
+        yield tracker
