@@ -29,8 +29,8 @@ Origin = Literal["configured", "bundled", "path", "static-ffmpeg", "imageio-ffmp
 #: Names the program for commands that read no settings, and in settings as any other variable does.
 VARIABLE: Final = "AUDIO_EXTRACT__PROCESSING__FFMPEG__PATH"
 INSTALL: Final = (
-    "install FFmpeg (Debian and Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg), or the Python package "
-    "imageio-ffmpeg (pip install 'audio-extract[offline]'), or set processing.ffmpeg.path to the program"
+    "install FFmpeg (Debian, Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg), or the "
+    "Python package imageio-ffmpeg (pip install 'audio-extract[offline]'), or set processing.ffmpeg.path to it"
 )
 _VERSION_SECONDS: Final = 10
 _SUFFIX: Final = ".exe" if sys.platform == "win32" else ""
@@ -87,7 +87,7 @@ def find_ffmpeg(
             path = look()
             if path is not None:
                 return FoundFfmpeg(path, _version(path, environment), origin, environment)
-        except _Unusable as error:
+        except _UnusableError as error:
             failures.append(f"{origin}: {error}")
     tried = f" (tried {'; '.join(failures)})" if failures else ""
     raise ConfigurationError(f"FFmpeg was not found{tried}; {INSTALL}", code="ffmpeg.not_found")
@@ -104,7 +104,7 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": environ.get("LD_LIBRARY_PATH_ORIG", "")}
 
 
-class _Unusable(Exception):
+class _UnusableError(Exception):
     """A program is there but does not work; says why."""
 
 
@@ -115,10 +115,10 @@ def _configured(path: Path, environment: dict[str, str]) -> FoundFfmpeg:
         program = Path(shutil.which(str(path)) or program)
     try:
         return FoundFfmpeg(program.absolute(), _version(program, environment), "configured", environment)
-    except _Unusable as error:
+    except _UnusableError as error:
         raise ConfigurationError(
-            f"processing.ffmpeg.path is {path}, but {error}; correct it, or remove it to use the FFmpeg of this "
-            "machine",
+            f"processing.ffmpeg.path is {path}, but {error}; correct it, or remove it to use the FFmpeg "
+            "of this machine",
             code="ffmpeg.not_found",
         ) from error
 
@@ -135,14 +135,14 @@ def _version(path: Path, environment: Mapping[str, str]) -> str:
             env={name: value for name, value in variables.items() if value or name not in environment},
         )
     except FileNotFoundError as error:
-        raise _Unusable(f"{path} does not exist") from error
+        raise _UnusableError(f"{path} does not exist") from error
     except OSError as error:
-        raise _Unusable(f"{path} cannot be started ({error.strerror})") from error
+        raise _UnusableError(f"{path} cannot be started ({error.strerror})") from error
     except subprocess.TimeoutExpired as error:
-        raise _Unusable(f"{path} does not answer") from error
+        raise _UnusableError(f"{path} does not answer") from error
     match = re.match(rb"ffmpeg version (\S+)", answer.stdout)
     if answer.returncode != 0 or match is None:
-        raise _Unusable(f"{path} is not a working FFmpeg (exit code {answer.returncode})")
+        raise _UnusableError(f"{path} is not a working FFmpeg (exit code {answer.returncode})")
     return match[1].decode(errors="replace")
 
 
@@ -178,7 +178,7 @@ def _download() -> Path:
             program, _ = run.get_or_fetch_platform_executables_else_raise()
     except (OSError, zipfile.BadZipFile, AssertionError) as error:
         # Requests' errors are OSErrors too.
-        raise _Unusable(f"the download failed ({type(error).__name__})") from error
+        raise _UnusableError(f"the download failed ({type(error).__name__})") from error
     return Path(program)
 
 

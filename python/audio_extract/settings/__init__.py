@@ -1,5 +1,6 @@
 """Every setting, once: defaults, file, environment, flags (in rising order)."""
 
+from audio_extract.settings.example import example_text
 from audio_extract.settings.load import load_settings
 from audio_extract.settings.model import Settings
 from audio_extract.settings.requirements import (
@@ -14,6 +15,7 @@ __all__ = [
     "Settings",
     "bucket_key_file",
     "drive_key_file",
+    "example_text",
     "json_schema",
     "load_settings",
     "masked_dict",

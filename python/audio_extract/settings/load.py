@@ -70,9 +70,12 @@ def load_settings(
     path = find_file(config, environ)
     problems = Problems(file=path)
     file = substituted(read_file(path), environ, problems) if path else {}
-    variables = _from_environment(environ, problems)
-    _fill(file, variables, environ, problems)
     flags = _without_none(overrides or {})
+    variables = _Environment(environ)()
+    for where in (*_leaves(variables), *_leaves(flags)):
+        problems.forget(where)
+    variables = _from_environment(variables, environ, problems)
+    _fill(file, variables, environ, problems)
     for where in _leaves(flags):
         problems.origins[where] = "given as a flag"
     drive = _emulator_host("DRIVE_EMULATOR_HOST", environ, problems)
@@ -90,8 +93,9 @@ def load_settings(
     )
 
 
-def _from_environment(environ: Mapping[str, str], problems: Problems) -> dict[str, Any]:
-    values: dict[str, Any] = _Environment(environ)()
+def _from_environment(
+    values: dict[str, Any], environ: Mapping[str, str], problems: Problems
+) -> dict[str, Any]:
     for name, value in environ.items():
         if not value.strip():
             continue

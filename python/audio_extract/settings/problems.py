@@ -65,6 +65,10 @@ class Problems:
         if text not in texts:
             texts.append(text)
 
+    def forget(self, where: Key) -> None:
+        """Drop what was noted about a value of the file that something else overrides."""
+        self._found.pop(where, None)
+
     def add_validation(self, errors: list[ErrorDetails], root: type[BaseModel]) -> None:
         """Note what pydantic found, except what follows from a problem already noted."""
         for error in errors:

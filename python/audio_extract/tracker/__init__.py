@@ -1,7 +1,7 @@
 """The database: what is known of every recording, who works on it, and what became of it.
 
-Owns the tables, the transitions between states and the retry policy. It does not know where recordings come from
-or how they are transferred.
+Owns the tables, the transitions between states and the retry policy. It does not know where recordings come
+from or how they are transferred.
 
 Nothing is imported before it is used: SQLAlchemy takes longer than the rest of the program to load.
 """

@@ -8,26 +8,26 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from audio_extract.tracker import history, owners
+from audio_extract.tracker import history
 from audio_extract.tracker.history import LeaseLostError
 from audio_extract.tracker.models import chunks as chunk_table
 from audio_extract.tracker.models import recordings, transfers
-from audio_extract.tracker.outcomes import note_outcome
-from audio_extract.tracker.owners import Owner
-from audio_extract.tracker.retry_policy import RetryPolicy
+from audio_extract.tracker.outcomes import end_transfer, note_outcome
 from audio_extract.tracker.states import Event, State
-from audio_extract.tracker.values import RECORDING_FIELDS, Claim, Recovered, Stored, StoredChunk, values_of
+from audio_extract.tracker.values import RECORDING_FIELDS, Claim, Stored, StoredChunk, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, RowMapping
 
     from audio_extract.tracker.database import Database
+    from audio_extract.tracker.owners import Owner
+    from audio_extract.tracker.retry_policy import RetryPolicy
 
 #: A person asked for it; found by discovery. Taken in this order.
 PRIORITIES = (1, 0)
@@ -70,7 +70,7 @@ class Claims:
             row = _held_row(connection, claim)
             if row is None:
                 return False
-            _end_transfer(connection, claim.transfer_id, now, "released")
+            end_transfer(connection, claim.transfer_id, now, "released")
             history.move(
                 connection,
                 row,
@@ -114,6 +114,7 @@ class Claims:
         report: Mapping[str, Any] | None = None,
         adopted: bool = False,
         chunks: Sequence[StoredChunk] = (),
+        revision: str | None = None,
         trace_id: str | None = None,
     ) -> None:
         """Write down that the audio is stored and its checksum matched.
@@ -126,6 +127,7 @@ class Claims:
             report: The engine's report; none when an object was adopted.
             adopted: Whether the object was there already.
             chunks: The pieces, when the audio was split.
+            revision: Which content was transferred, when it is not the claim's.
             trace_id: The transfer's trace.
 
         Raises:
@@ -133,7 +135,7 @@ class Claims:
         """
         with self._database.write() as connection:
             row = _required(connection, claim)
-            _end_transfer(
+            end_transfer(
                 connection, claim.transfer_id, now, "completed",
                 adopted=adopted, trace_id=trace_id, stored_bytes=stored.size_bytes,
                 audio_seconds=stored.audio_seconds, **_from_report(report),
@@ -141,7 +143,7 @@ class Claims:
             facts = values_of(stored)
             facts["stored_size_bytes"] = facts.pop("size_bytes")
             values = {
-                **facts, **_NO_ERROR, "plan_id": plan_id, "completed_revision": claim.revision,
+                **facts, **_NO_ERROR, "plan_id": plan_id, "completed_revision": revision or claim.revision,
                 "processed_at": now, "attempts": claim.attempt, "failures": 0, "priority": 0,
             }  # fmt: skip
             history.move(
@@ -165,7 +167,7 @@ class Claims:
             note_outcome(
                 self._database,
                 connection,
-                {**row, **values, "revision": claim.revision},
+                {**row, **values, "revision": revision or claim.revision},
                 State.COMPLETED,
                 now,
             )
@@ -202,7 +204,7 @@ class Claims:
                 "error_code": code, "error_kind": kind, "error_message": message, "ffmpeg_tail": ffmpeg_tail
             }  # fmt: skip
             outcome = "released" if kind == "cancelled" else "failed"
-            _end_transfer(
+            end_transfer(
                 connection,
                 claim.transfer_id,
                 now,
@@ -232,51 +234,6 @@ class Claims:
             if decision.state in {State.FAILED, State.QUARANTINED}:
                 note_outcome(self._database, connection, {**row, **values}, decision.state, now)
             return decision.state
-
-    def recover(
-        self,
-        now: datetime,
-        *,
-        policy: RetryPolicy | None = None,
-        host: str | None = None,
-        is_alive: Callable[[Owner], bool] = owners.is_alive,
-    ) -> Recovered:
-        """Take back what nobody works on any more: leases that expired, and those of this host's dead processes.
-
-        Args:
-            now: The time.
-            policy: Knows how many processes may die over one recording.
-            host: This host.
-            is_alive: Whether an owner of this host still runs.
-        """
-        policy = policy or RetryPolicy()
-        host = host or Owner.current().host
-        pending: list[str] = []
-        quarantined: list[str] = []
-        with self._database.write() as connection:
-            query = (
-                select(recordings)
-                .where(
-                    recordings.c.state == State.IN_PROGRESS,
-                    or_(recordings.c.lease_expires_at <= now, recordings.c.lease_host == host),
-                )
-                .order_by(recordings.c.id)
-                .with_for_update(skip_locked=True)
-            )
-            for row in connection.execute(query).mappings().all():
-                expired = row["lease_expires_at"] <= now
-                if not expired and is_alive(Owner.parse(row["lease_owner"])):
-                    continue
-                state = _recover_one(
-                    connection, row, policy, now, "lease_expired" if expired else "owner_died"
-                )
-                if state is State.QUARANTINED:
-                    quarantined.append(str(row["id"]))
-                    crashed = {**row, "error_message": _crash_message(row["crashes"] + 1)}
-                    note_outcome(self._database, connection, crashed, state, now)
-                else:
-                    pending.append(str(row["id"]))
-        return Recovered(tuple(pending), tuple(quarantined))
 
 
 def _due_rows(connection: Connection, priority: int, now: datetime, limit: int) -> list[RowMapping]:
@@ -357,16 +314,6 @@ def _required(connection: Connection, claim: Claim) -> RowMapping:
     return row
 
 
-def _end_transfer(
-    connection: Connection, transfer_id: int, now: datetime, outcome: str, **values: Any
-) -> None:
-    connection.execute(
-        update(transfers)
-        .where(transfers.c.id == transfer_id)
-        .values({"ended_at": now, "outcome": outcome, **values})
-    )
-
-
 def _from_report(report: Mapping[str, Any] | None) -> dict[str, Any]:
     if report is None:
         return {}
@@ -375,40 +322,3 @@ def _from_report(report: Mapping[str, Any] | None) -> dict[str, Any]:
         "strategy": report.get("strategy"),
         "fetched_bytes": report.get("fetched_bytes"),
     }
-
-
-def _recover_one(
-    connection: Connection, row: RowMapping, policy: RetryPolicy, now: datetime, why: str
-) -> State:
-    crashes = row["crashes"] + 1
-    decision = policy.after_crash(crashes)
-    values: dict[str, Any] = {"crashes": crashes}
-    if decision.state is State.QUARANTINED:
-        values |= {
-            "error_code": "tracker.crash_limit",
-            "error_kind": "bug",
-            "error_message": _crash_message(crashes),
-            "processed_at": now,
-        }
-    if row["last_transfer_id"] is not None:
-        _end_transfer(connection, row["last_transfer_id"], now, "crashed")
-    history.move(
-        connection,
-        row,
-        Event.RECOVERED,
-        decision.state,
-        now,
-        actor=Owner.current().name,
-        reason=decision.reason if decision.state is State.QUARANTINED else why,
-        next_attempt_at=now if decision.state is State.PENDING else None,
-        detail={"holder": row["lease_owner"], "crashes": crashes},
-        values=values,
-    )
-    return decision.state
-
-
-def _crash_message(crashes: int) -> str:
-    return (
-        f"{crashes} processes ended while they worked on this recording; look for their end in the log "
-        "(often the system killed them for memory), then retry it"
-    )

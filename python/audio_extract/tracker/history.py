@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import insert, select, update
 
 from audio_extract.exceptions import CancelledError
 from audio_extract.tracker.models import audit_log, recordings
@@ -129,12 +129,3 @@ def record_event(
         recording_id, event, now, before=before, after=after, actor=actor, reason=reason, detail=detail
     )
     connection.execute(insert(audit_log).values(values))
-
-
-def update_many(connection: Connection, changes: list[dict[str, Any]]) -> None:
-    """Set the same columns of several recordings; each change has the ``id`` as ``row_id``."""
-    if changes:
-        columns = {name: bindparam(name) for name in changes[0] if name != "row_id"}
-        connection.execute(
-            update(recordings).where(recordings.c.id == bindparam("row_id")).values(columns), changes
-        )

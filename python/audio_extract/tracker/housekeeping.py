@@ -107,8 +107,10 @@ class Housekeeping:
         What says that a recording was processed is never deleted.
 
         Returns:
-            How many rows were deleted.
+            How many rows were deleted; none with 0 days, which keep everything.
         """
+        if days <= 0:
+            return 0
         before = now - timedelta(days=days)
         last = select(recordings.c.last_transfer_id).where(recordings.c.last_transfer_id == transfers.c.id)
         with self._database.write() as connection:

@@ -97,8 +97,8 @@ def upgrade(database: Database, now: datetime) -> Upgraded:
             return Upgraded(found.revision, HEAD, None, 0)
         if found.revision is not None and found.revision not in REVISIONS:
             message = (
-                f"the database {database.label} has the revision {found.revision}, which this program does not "
-                f"know (it knows up to {HEAD}): a newer version made it; use that version or another database"
+                f"the database {database.label} has the revision {found.revision}, which this program does "
+                f"not know (it knows up to {HEAD}): a newer version made it; use that, or another database"
             )
             raise ConfigurationError(message, code="database.too_new")
         backup = _back_up(database, connection, now)

@@ -1,8 +1,8 @@
 """The tables. The newest migration makes exactly these; a test compares them.
 
 `recordings` is the truth about what is to be done; `transfers` keeps every attempt; `audit_log` keeps every
-transition and is only ever added to. `processed_videos`, `drive_files` and `sync_history` are read by people and
-programs that know the earlier service, so their names and first columns stay.
+transition and is only ever added to. `processed_videos`, `drive_files` and `sync_history` are read by people
+and programs that know the earlier service, so their names and first columns stay.
 """
 
 from __future__ import annotations

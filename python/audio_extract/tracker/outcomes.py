@@ -1,10 +1,12 @@
-"""The row in ``processed_videos``: how the last attempt ended, in the words of the earlier service."""
+"""How an attempt ended: in ``transfers``, and in ``processed_videos`` in the words of the earlier service."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audio_extract.tracker.models import processed_videos
+from sqlalchemy import update
+
+from audio_extract.tracker.models import processed_videos, transfers
 from audio_extract.tracker.states import State
 from audio_extract.tracker.values import file_path
 
@@ -15,6 +17,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from audio_extract.tracker.database import Database
+
+
+def end_transfer(
+    connection: Connection, transfer_id: int, now: datetime, outcome: str, **values: Any
+) -> None:
+    """Write how an attempt ended: completed, failed, released or crashed."""
+    connection.execute(
+        update(transfers)
+        .where(transfers.c.id == transfer_id)
+        .values({"ended_at": now, "outcome": outcome, **values})
+    )
 
 
 def note_outcome(

@@ -1,4 +1,4 @@
-"""Who holds a lease: this process, told apart from every other one, dead ones with the same number included."""
+"""Who holds a lease: this process, told apart from all others, dead ones of the same number included."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ class Owner:
 
 
 def is_alive(owner: Owner) -> bool:
-    """Whether an owner still runs; True when that cannot be known from here, so that only time takes its lease.
+    """Whether an owner still runs.
 
-    A process of another host or of another container cannot be seen from here.
+    True when that cannot be known from here, as of a process of another host or container: then only time
+    takes its lease.
     """
     here = Owner.current()
     if owner.host != here.host:
@@ -66,13 +67,15 @@ def is_alive(owner: Owner) -> bool:
         return True
     if owner.pid == here.pid:
         return owner.instance == here.instance
+    if boot == _UNKNOWN:
+        return _has_pid(owner.pid)
     found = _instance(owner.pid)
-    if found is not None:
-        return found.split(".", 2)[2] == start
-    if boot != _UNKNOWN:
-        return False
+    return found is not None and found.split(".", 2)[2] == start
+
+
+def _has_pid(pid: int) -> bool:
     try:
-        os.kill(owner.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -107,8 +110,8 @@ def _instance(pid: int) -> str | None:
         namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
     except OSError:
         return None
-    # The command's name stands in parentheses and may contain anything; the start time is field 22. A zombie is
-    # dead: it holds nothing any more.
+    # The command's name stands in parentheses and may contain anything; the start time is field 22. A zombie
+    # is dead: it holds nothing any more.
     fields = stat.rpartition(")")[2].split()
     if len(fields) < 20 or fields[0] in {"Z", "X"}:
         return None

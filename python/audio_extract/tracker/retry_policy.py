@@ -28,6 +28,14 @@ _HOUR = 60 * _MINUTE
 _LONGEST_SECONDS = 24 * _HOUR
 #: An outage of the service's own surroundings: not the recording's fault, so it never ends its retries.
 _SURROUNDINGS = frozenset({"authentication", "configuration", "no_space"})
+#: The first and the longest wait of what is waited for and spends no attempt.
+_WAITS = {
+    "quota": (_HOUR, _HOUR),
+    "permission": (_HOUR, _LONGEST_SECONDS),
+    **dict.fromkeys(_SURROUNDINGS, (_MINUTE, 15 * _MINUTE)),
+}
+#: Drive's quota of one file ends within a day; nobody says when.
+_FILE_QUOTA = (6 * _HOUR, 6 * _HOUR)
 
 
 class BehaviorSettings(Protocol):
@@ -61,6 +69,13 @@ class Decision:
     reason: str
     delay_seconds: float | None = None
     spends_attempt: bool = False
+
+
+_FIXED = {
+    "media": Decision(State.QUARANTINED, "media", spends_attempt=True),
+    "not_found": Decision(State.SKIPPED, "gone"),
+    "cancelled": Decision(State.PENDING, "cancelled", 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,36 +117,22 @@ class RetryPolicy:
             failures: Failures in a row before this one, spent or not.
             retry_after_seconds: What the server asked for; never undercut.
         """
-
-        def wait(first: float, most: float, times: int = failures) -> float:
-            return max(self._backoff(first, most, times), retry_after_seconds or 0)
-
-        match kind:
-            case "media":
-                return Decision(State.QUARANTINED, "media", spends_attempt=True)
-            case "not_found":
-                return Decision(State.SKIPPED, "gone")
-            case "cancelled":
-                return Decision(State.PENDING, "cancelled", 0)
-            case "source_changed":
-                # Again and again: what we know of it is old, and discovery has to catch up first.
-                return Decision(
-                    State.PENDING, "source_changed", wait(_MINUTE, _HOUR, failures - 1) if failures else 0
-                )
-            case _ if kind in _SURROUNDINGS:
-                return Decision(State.FAILED, kind, wait(_MINUTE, 15 * _MINUTE))
-            case _ if not self.retry_failed:
-                return Decision(State.FAILED, "retry_off", spends_attempt=kind not in {"quota", "permission"})
-            case "quota":
-                hours = 6 if code == "source.quota_exceeded" else 1
-                return Decision(State.FAILED, "quota", wait(hours * _HOUR, hours * _HOUR))
-            case "permission":
-                return Decision(State.FAILED, "permission", wait(_HOUR, _LONGEST_SECONDS))
-            case _:
-                if attempts + 1 >= self.attempts:
-                    return Decision(State.QUARANTINED, "attempts_used_up", spends_attempt=True)
-                delay = wait(self.first_delay_seconds, _LONGEST_SECONDS, attempts)
-                return Decision(State.FAILED, "backoff", delay, spends_attempt=True)
+        if kind in _FIXED:
+            return _FIXED[kind]
+        least = retry_after_seconds or 0
+        if kind == "source_changed":
+            # Again and again: what we know of it is old, and discovery has to catch up first.
+            delay = self._backoff(_MINUTE, _HOUR, failures - 1) if failures else 0
+            return Decision(State.PENDING, kind, max(delay, least))
+        if not self.retry_failed and kind not in _SURROUNDINGS:
+            return Decision(State.FAILED, "retry_off", spends_attempt=kind not in _WAITS)
+        if kind in _WAITS:
+            first, most = _FILE_QUOTA if code == "source.quota_exceeded" else _WAITS[kind]
+            return Decision(State.FAILED, kind, max(self._backoff(first, most, failures), least))
+        if attempts + 1 >= self.attempts:
+            return Decision(State.QUARANTINED, "attempts_used_up", spends_attempt=True)
+        delay = self._backoff(self.first_delay_seconds, _LONGEST_SECONDS, attempts)
+        return Decision(State.FAILED, "backoff", max(delay, least), spends_attempt=True)
 
     def after_crash(self, crashes: int) -> Decision:
         """Decide what follows the death of the process that held the recording.

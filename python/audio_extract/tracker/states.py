@@ -28,8 +28,8 @@
 * ``quarantined``: its attempts are used up, or it can never work; a person has to ask.
 * ``skipped``: not wanted by the selection rules, or gone from the source.
 
-Each transition is one transaction together with its row in ``audit_log``. This file owns which transitions there
-are; ``history`` carries them out.
+Each transition is one transaction together with its row in ``audit_log``. This file owns which transitions
+there are; ``history`` carries them out.
 """
 
 from __future__ import annotations

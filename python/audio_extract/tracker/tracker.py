@@ -1,4 +1,4 @@
-"""The tracker: what the service remembers of every recording, in one database that several processes share."""
+"""The tracker: what the service remembers of every recording, in a database that processes share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from audio_extract.tracker.database import Database
 from audio_extract.tracker.discovery import Discovery
 from audio_extract.tracker.housekeeping import Housekeeping
 from audio_extract.tracker.queries import Queries
+from audio_extract.tracker.recovery import Recovery
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,12 +27,12 @@ class DatabaseSettings(Protocol):
         """A file's path, ``sqlite:///path`` or ``postgresql://…``."""
 
 
-class Tracker(Discovery, Claims, Housekeeping, Queries):
-    """What is known of every recording. Safe for threads and processes; every method is one or a few short
-    transactions, and none waits for the network but that of PostgreSQL.
+class Tracker(Discovery, Claims, Recovery, Housekeeping, Queries):
+    """What is known of every recording; safe for threads and processes.
 
+    Every method is one or a few short transactions, and none waits for the network but that of PostgreSQL.
     Every method may raise `TransientError` with the code ``database.unavailable``: try again later.
-    """  # fmt: skip
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

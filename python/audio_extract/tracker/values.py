@@ -105,6 +105,7 @@ class Claim:
         object_name: The name decided for the audio, when an earlier attempt decided it.
         expires_at: When the lease ends unless it is renewed.
         transfer_id: The attempt's row in ``transfers``.
+        revision: None when only the earlier service knew it, as `created_at`: ask the source first.
     """
 
     id: str
@@ -120,7 +121,7 @@ class Claim:
     name: str
     mime_type: str | None
     size_bytes: int | None
-    created_at: datetime
+    created_at: datetime | None
     modified_at: datetime | None
     folder_id: str | None
     md5: str | None
@@ -129,9 +130,7 @@ class Claim:
 
     def recording_fields(self) -> dict[str, Any]:
         """Return what makes a `sources.base.Recording` of it again, by the names there."""
-        values = {name: getattr(self, name) for name in RECORDING_FIELDS}
-        # A database of the earlier service knows no revision.
-        return {**values, "revision": self.revision or ""}
+        return {name: getattr(self, name) for name in RECORDING_FIELDS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

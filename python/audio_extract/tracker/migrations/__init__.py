@@ -1,1 +1,1 @@
-"""The migrations: Alembic's environment and the versions, which are files of the package and read from there."""
+"""The migrations: Alembic's environment and the versions, files of the package that are read from there."""

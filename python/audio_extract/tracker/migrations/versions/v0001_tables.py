@@ -125,7 +125,8 @@ def upgrade() -> None:
             "state <> 'pending' OR next_attempt_at IS NOT NULL", name="ck_recordings_pending_is_due"
         ),
         sa.CheckConstraint(
-            "state IN ('discovered', 'pending', 'in_progress', 'completed', 'failed', 'quarantined', 'skipped')",
+            "state IN ('discovered', 'pending', 'in_progress', 'completed', 'failed', "
+            "'quarantined', 'skipped')",
             name="ck_recordings_state",
         ),
         sa.PrimaryKeyConstraint("id", name="pk_recordings"),
