@@ -1,0 +1,57 @@
+"""The document that is stored beside the audio and says how it was made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from audio_extract.engine_types import TransferReport
+    from audio_extract.sources.base import Recording
+
+
+def processing_log(
+    *,
+    recording: Recording,
+    plan_id: str,
+    object_name: str,
+    report: TransferReport,
+    attempt: int,
+    started_at: datetime,
+    ended_at: datetime,
+    trace_id: str | None,
+) -> dict[str, Any]:
+    """Return the log of a transfer whose object was verified; all times are UTC, ISO 8601."""
+    stored = report["stored"]
+    return {
+        "version": 1,
+        "source": recording.source,
+        "source_id": recording.source_id,
+        "revision": recording.revision,
+        "name": recording.name,
+        "recorded_at": recording.created_at.isoformat(),
+        "source_md5": recording.md5,
+        "source_sha256": recording.sha256,
+        "plan_id": plan_id,
+        "object_name": object_name,
+        "size_bytes": stored["size_bytes"],
+        "crc32c": stored["crc32c"],
+        "generation": stored["generation"],
+        "audio_seconds": report["audio_seconds"],
+        "attempt": attempt,
+        "started_at": started_at.isoformat(),
+        "ended_at": ended_at.isoformat(),
+        "strategy": report["strategy"],
+        "fallback_reason": report["fallback_reason"],
+        "source_size_bytes": report["source_size_bytes"],
+        "fetched_bytes": report["fetched_bytes"],
+        "source_requests": report["source_requests"],
+        "sink_requests": report["sink_requests"],
+        "retries": report["retries"],
+        "ffmpeg_version": report["ffmpeg_version"],
+        "ffmpeg_arguments": report["ffmpeg_arguments"],
+        "ffmpeg_cpu_seconds": report["ffmpeg_cpu_seconds"],
+        "stages": report["stages"],
+        "trace_id": trace_id,
+    }

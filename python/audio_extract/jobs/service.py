@@ -1,0 +1,388 @@
+"""The service: discovery on a schedule, a bounded pool of transfers, and an orderly end.
+
+``run_once`` is one discovery and all that is due; ``start`` and ``stop`` are the same for as long as the
+process lives. Time, sources, storage and tracker are given, so that tests decide about them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from audio_extract.discover import discover
+from audio_extract.exceptions import AudioExtractError
+from audio_extract.jobs.active import ActiveTransfer, ActiveTransfers
+from audio_extract.jobs.transfer import Outcome, TransferJob
+from audio_extract.telemetry.metrics import Metrics
+from audio_extract.telemetry.traces import Traces
+from audio_extract.tracker import Owner, RetryPolicy, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from apscheduler.schedulers.background import BackgroundScheduler
+
+    from audio_extract.ffmpeg import FoundFfmpeg
+    from audio_extract.settings import Settings
+    from audio_extract.sources.base import Source
+    from audio_extract.storage.base import StorageAdapter
+    from audio_extract.tracker import Claim, Tracker
+
+_log = logging.getLogger(__name__)
+
+_LEASE_SECONDS = 60.0
+_RENEW_SECONDS = 20.0
+#: How often a running service looks for what became due.
+_DISPATCH_SECONDS = 5.0
+_RECOVER_SECONDS = 30.0
+#: A full comparison beside the change feed.
+_RECONCILE_HOURS = 24
+#: Kinds of errors that the next recording would meet too: the pool pauses instead of failing one by one.
+_PAUSING = frozenset({"authentication", "configuration", "no_space"})
+_PAUSE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class CycleReport:
+    """What one cycle did.
+
+    Attributes:
+        found: Recordings that discovery saw for the first time.
+        completed: Transfers that stored something.
+        adopted: Recordings whose object stood there already.
+        failures: Transfers that ended with an error.
+        released: Transfers that were stopped and go back to the queue.
+        source_errors: Sources that could not be looked at.
+    """
+
+    found: int = 0
+    completed: int = 0
+    adopted: int = 0
+    released: int = 0
+    failures: list[Outcome] = field(default_factory=list)
+    source_errors: list[AudioExtractError] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one transfer."""
+        if outcome.state is State.COMPLETED:
+            if outcome.adopted:
+                self.adopted += 1
+            else:
+                self.completed += 1
+        elif (
+            outcome.state is State.PENDING and outcome.error is not None and outcome.error.kind == "cancelled"
+        ):
+            self.released += 1
+        elif outcome.error is not None:
+            self.failures.append(outcome)
+
+    @property
+    def due(self) -> int:
+        """How many recordings were due."""
+        return self.completed + self.adopted + self.released + len(self.failures)
+
+
+class Service:
+    """Runs the stages.
+
+    Args:
+        settings: The settings.
+        tracker: The database.
+        sources: Where recordings come from.
+        storage: Where audio goes.
+        ffmpeg: Finds the program; called when it is needed.
+        traces: Where spans go.
+        metrics: What is counted.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tracker: Tracker,
+        sources: Sequence[Source],
+        storage: StorageAdapter,
+        ffmpeg: Callable[[], FoundFfmpeg],
+        traces: Traces | None = None,
+        metrics: Metrics | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.settings = settings
+        self.tracker = tracker
+        self.sources = list(sources)
+        self.storage = storage
+        self.metrics = metrics or Metrics()
+        self.active = ActiveTransfers()
+        self._traces = traces or Traces()
+        self._now = now
+        self._owner = Owner.current()
+        self._job = TransferJob(
+            settings=settings,
+            tracker=tracker,
+            sources={source.name: source for source in self.sources},
+            storage=storage,
+            ffmpeg=ffmpeg,
+            traces=self._traces,
+            metrics=self.metrics,
+            now=now,
+        )
+        self._scheduler: BackgroundScheduler | None = None
+        self._dispatching = threading.Lock()
+        self._stopping = threading.Event()
+        self._paused_until = 0.0
+        self._wake = threading.Event()
+
+    # One cycle.
+
+    def discover(self, *, full: bool = False) -> CycleReport:
+        """Look for recordings in every source; a source that cannot be looked at does not stop the others."""
+        report = CycleReport()
+        for source in self.sources:
+            with self._traces.span("discovery", {"source": source.name, "full": full}):
+                try:
+                    result = discover(source, self.tracker, self.settings, self._now(), full=full)
+                except AudioExtractError as error:
+                    _log.error(
+                        "looking for recordings: %s (%s)",
+                        error,
+                        error.code,
+                        extra={"event": "discovery.failed"},
+                    )
+                    report.source_errors.append(error)
+                    continue
+            report.found += result.new
+            self.metrics.discovered(at_unix_seconds=self._now().timestamp())
+        self._count_queue()
+        return report
+
+    def recover(self) -> None:
+        """Take back what dead workers left."""
+        recovered = self.tracker.recover(
+            self._now(), policy=RetryPolicy.from_settings(self.settings.behavior)
+        )
+        if recovered.pending or recovered.quarantined:
+            _log.warning(
+                "%d recordings of workers that ended are due again, %d are quarantined",
+                len(recovered.pending),
+                len(recovered.quarantined),
+                extra={"event": "leases.recovered"},
+            )
+
+    def run_once(
+        self, *, full: bool = False, on_outcome: Callable[[Outcome], None] | None = None
+    ) -> CycleReport:
+        """Discover, then transfer everything that is due, and wait for it.
+
+        Args:
+            full: Compare whole listings instead of reading the change feed.
+            on_outcome: Told of each transfer as it ends, in its thread.
+        """
+        self.recover()
+        report = self.discover(full=full)
+        counting = threading.Lock()
+
+        def ended(outcome: Outcome) -> None:
+            with counting:
+                report.add(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+
+        limit = self.settings.processing.max_parallel_downloads
+        renewal = self._keep_leases()
+        try:
+            while not self._stopping.is_set() and not self._paused():
+                self.active.wait_below(limit)
+                if self._stopping.is_set() or self._paused():
+                    break
+                if self._dispatch(ended) == 0:
+                    if len(self.active) == 0:
+                        break
+                    self.active.wait_below(len(self.active))
+            self.active.wait_below(1)
+        except BaseException:
+            self._stopping.set()
+            self.active.cancel_all()
+            self.active.wait_below(1, timeout_seconds=5)
+            raise
+        finally:
+            renewal.set()
+        self._count_queue()
+        return report
+
+    # The running service.
+
+    def start(self) -> None:
+        """Begin to work: discovery now and at every interval, transfers as they become due."""
+        from apscheduler.schedulers.background import BackgroundScheduler
+        from apscheduler.triggers.cron import CronTrigger
+
+        self._stopping.clear()
+        self._renewal = self._keep_leases()
+        # One second of grace, APScheduler's default, would skip runs silently when the machine is busy.
+        defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        scheduler = BackgroundScheduler(job_defaults=defaults, timezone=UTC)
+        now = datetime.now(UTC)
+        self._scheduler = scheduler
+
+        def every(seconds: float, job: Callable[[], Any], name: str) -> None:
+            scheduler.add_job(
+                self._guarded(job, name), "interval", seconds=seconds, id=name, next_run_time=now
+            )
+
+        self.recover()
+        every(self.settings.google_drive.check_interval_seconds, self._discover_and_dispatch, "discovery")
+        every(_DISPATCH_SECONDS, lambda: self._dispatch(self._log_outcome), "dispatch")
+        every(_RECOVER_SECONDS, self.recover, "lease-recovery")
+        reconcile = self._guarded(lambda: self.discover(full=True), "reconcile")
+        scheduler.add_job(reconcile, "interval", hours=_RECONCILE_HOURS, id="reconcile")
+        scheduler.add_job(
+            self._guarded(self.clean_up, "clean-up"),
+            CronTrigger.from_crontab(self.settings.behavior.cleanup_schedule, timezone=UTC),
+            id="clean-up",
+        )
+        scheduler.start()
+        _log.info("the service runs", extra={"event": "service.started"})
+
+    def stop(self, grace_seconds: float = 25.0) -> bool:
+        """End in order: no new work, wait for what runs, then stop the rest and give it back.
+
+        Args:
+            grace_seconds: How long running transfers may take to finish.
+
+        Returns:
+            Whether every transfer finished by itself.
+        """
+        self._stopping.set()
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
+            self._scheduler = None
+        finished = self.active.wait_below(1, timeout_seconds=grace_seconds)
+        if not finished:
+            _log.warning("%d transfers are stopped and go back to the queue", len(self.active))
+            self.active.cancel_all()
+            self.active.wait_below(1, timeout_seconds=5)
+        renewal = getattr(self, "_renewal", None)
+        if renewal is not None:
+            renewal.set()
+        self._traces.flush()
+        _log.info("the service has ended", extra={"event": "service.stopped"})
+        return finished
+
+    @property
+    def running(self) -> bool:
+        """Whether the schedule is on."""
+        return self._scheduler is not None
+
+    def clean_up(self) -> int:
+        """Remove details that are older than the settings keep them; what says that something is done stays."""
+        days = self.settings.behavior.cleanup_old_records_days
+        return self.tracker.cleanup(days, self._now()) if days > 0 else 0
+
+    def dispatch_soon(self) -> None:
+        """Look for due recordings now, for example after a person asked for one."""
+        if self._scheduler is not None:
+            self._scheduler.modify_job("dispatch", next_run_time=datetime.now(UTC))
+
+    # Inside.
+
+    def _discover_and_dispatch(self) -> None:
+        self.discover()
+        self._dispatch(self._log_outcome)
+
+    def _log_outcome(self, _outcome: Outcome) -> None:
+        # Written down already; a free place may be taken at once.
+        if not self._stopping.is_set():
+            self._dispatch(self._log_outcome)
+
+    def _dispatch(self, ended: Callable[[Outcome], None]) -> int:
+        """Fill the free places of the pool with what is due; returns how many transfers began."""
+        with self._dispatching:
+            free = self.settings.processing.max_parallel_downloads - len(self.active)
+            if free <= 0 or self._stopping.is_set() or self._paused():
+                return 0
+            claims = self.tracker.claim(self._owner, self._now(), limit=free, lease_seconds=_LEASE_SECONDS)
+            for claim in claims:
+                self._begin(claim, ended)
+            return len(claims)
+
+    def _begin(self, claim: Claim, ended: Callable[[Outcome], None]) -> None:
+        active = ActiveTransfer(claim, self._now())
+        self.active.add(active)
+
+        def work() -> None:
+            outcome: Outcome | None = None
+            try:
+                outcome = self._job.carry_out(active)
+                self._consider_pausing(outcome)
+            except AudioExtractError as error:
+                # The database itself: the lease runs out, and recovery takes the recording back.
+                _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
+                outcome = Outcome(claim, None, error=error)
+                self._pause()
+            finally:
+                if outcome is not None:
+                    ended_with = outcome
+                    self.active.remove(active)
+                    ended(ended_with)
+                else:
+                    self.active.remove(active)
+
+        threading.Thread(target=work, name=f"transfer-{claim.id}").start()
+
+    def _consider_pausing(self, outcome: Outcome) -> None:
+        error = outcome.error
+        if error is None or outcome.state is None:
+            return
+        if error.kind in _PAUSING:
+            self._pause()
+        elif self.settings.behavior.stop_on_error and error.kind != "cancelled":
+            _log.error("stopping at the first error, as behavior.stop_on_error says")
+            self._stopping.set()
+
+    def _pause(self) -> None:
+        self._paused_until = time.monotonic() + _PAUSE_SECONDS
+        _log.warning("no new transfers for %.0f seconds: the next one would fail too", _PAUSE_SECONDS)
+
+    def _paused(self) -> bool:
+        return time.monotonic() < self._paused_until
+
+    def _keep_leases(self) -> threading.Event:
+        """Renew the leases of running transfers until the returned event is set; a lost one is cancelled."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(_RENEW_SECONDS):
+                for transfer in self.active.all():
+                    try:
+                        held = self.tracker.renew(transfer.claim, self._now(), lease_seconds=_LEASE_SECONDS)
+                    except AudioExtractError as error:
+                        _log.warning("renewing a lease: %s", error)
+                        continue
+                    if not held:
+                        transfer.cancel.cancel()
+
+        threading.Thread(target=renew, name="lease-renewal", daemon=True).start()
+        return done
+
+    def _guarded(self, job: Callable[[], Any], name: str) -> Callable[[], None]:
+        """A scheduled job that survives its own failures."""
+
+        def run() -> None:
+            try:
+                job()
+            except AudioExtractError as error:
+                _log.error("%s: %s (%s)", name, error, error.code, extra={"event": "job.failed"})
+            except Exception:  # noqa: BLE001 - a scheduled job must not end the schedule
+                _log.exception(
+                    "%s failed unexpectedly; please report this", name, extra={"event": "job.failed"}
+                )
+
+        return run
+
+    def _count_queue(self) -> None:
+        self.metrics.queue({state.value: count for state, count in self.tracker.counts().items()})

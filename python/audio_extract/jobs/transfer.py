@@ -1,0 +1,354 @@
+"""One attempt to carry out one recording's plan, and what is written down about it.
+
+Owns the order of the steps that "exactly once" rests on: the name is decided and recorded, the destination is
+looked at, the engine moves the bytes with a precondition, the log is written, the recording is completed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audio_extract import _engine, plan
+from audio_extract.exceptions import AudioExtractError, CancelledError, DestinationExistsError, InternalError
+from audio_extract.jobs.adoption import Standing, judge, object_metadata
+from audio_extract.jobs.processing_log import processing_log
+from audio_extract.sources.base import Recording
+from audio_extract.tracker import LeaseLostError, RetryPolicy, State, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from audio_extract.engine_types import Tags, TransferReport, TransferRequest
+    from audio_extract.ffmpeg import FoundFfmpeg
+    from audio_extract.jobs.active import ActiveTransfer
+    from audio_extract.settings import Settings
+    from audio_extract.sources.base import Source
+    from audio_extract.storage.base import StorageAdapter, StoredFile
+    from audio_extract.telemetry.metrics import Metrics
+    from audio_extract.telemetry.traces import Traces, TransferSpan
+    from audio_extract.tracker import Claim, Tracker
+
+_log = logging.getLogger(__name__)
+
+#: So many other objects under a recording's names end the search: something else is wrong then.
+_MAX_SERIAL = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        claim: The recording.
+        state: Where it went; None when the lease was lost and somebody else decides.
+        adopted: The object was there already.
+        error: What went wrong.
+    """
+
+    claim: Claim
+    state: State | None
+    adopted: bool = False
+    error: AudioExtractError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferJob:
+    """Carries out transfers; one object serves all threads.
+
+    Attributes:
+        settings: The settings.
+        tracker: Where it is written down.
+        sources: By name.
+        storage: The destination.
+        ffmpeg: Finds the program; called when it is needed.
+        traces: Where spans go.
+        metrics: What is counted.
+        now: The clock.
+    """
+
+    settings: Settings
+    tracker: Tracker
+    sources: dict[str, Source]
+    storage: StorageAdapter
+    ffmpeg: Callable[[], FoundFfmpeg]
+    traces: Traces
+    metrics: Metrics
+    now: Callable[[], datetime]
+
+    def carry_out(self, active: ActiveTransfer) -> Outcome:
+        """Carry out one transfer and write down how it ended. Raises nothing but what the database raises."""
+        claim = active.claim
+        began = time.monotonic()
+        self.metrics.transfer_started()
+        attributes: dict[str, str | int | float | bool] = {
+            "recording.id": claim.id,
+            "recording.source": claim.source,
+            "recording.attempt": claim.attempt,
+        }
+        span = self.traces.transfer(attributes=attributes)
+        report: list[TransferReport] = []
+        try:
+            with span:
+                adopted = self._attempt(active, span, report)
+            outcome = Outcome(claim, State.COMPLETED, adopted=adopted)
+        except LeaseLostError:
+            _log.warning(
+                "the lease on %s was lost; another worker has it", claim.name, extra=_ids(claim, span)
+            )
+            outcome = Outcome(claim, None)
+        except CancelledError as error:
+            self.tracker.release(claim, self.now(), reason="stopped")
+            _log.info("%s was stopped and goes back to the queue", claim.name, extra=_ids(claim, span))
+            outcome = Outcome(claim, State.PENDING, error=error)
+        except AudioExtractError as error:
+            outcome = self._failed(claim, error, span)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the worker, and is reported
+            _log.exception("%s: an unexpected error", claim.name, extra=_ids(claim, span))
+            outcome = self._failed(
+                claim,
+                InternalError(f"{claim.name}: {type(error).__name__}: {error}; please report this"),
+                span,
+            )
+        self.metrics.transfer_ended(
+            status=outcome.state.value if outcome.state is not None else "lost",
+            duration_seconds=time.monotonic() - began,
+            report=report[0] if report else None,
+            source_service=claim.source,
+            destination_service=self.storage.storage_type,
+        )
+        return outcome
+
+    def _failed(self, claim: Claim, error: AudioExtractError, span: TransferSpan) -> Outcome:
+        try:
+            state = self.tracker.fail(
+                claim,
+                self.now(),
+                code=error.code,
+                kind=error.kind,
+                message=str(error),
+                policy=RetryPolicy.from_settings(self.settings.behavior),
+                ffmpeg_tail=error.ffmpeg_tail,
+                retry_after_seconds=error.retry_after_seconds,
+                trace_id=span.trace_id,
+            )
+        except LeaseLostError:
+            return Outcome(claim, None, error=error)
+        _log.warning(
+            "%s: %s (%s)",
+            claim.name,
+            error,
+            error.code,
+            extra={**_ids(claim, span), "event": "transfer.failed"},
+        )
+        return Outcome(claim, state, error=error)
+
+    def _attempt(self, active: ActiveTransfer, span: TransferSpan, reports: list[TransferReport]) -> bool:
+        """Transfer or adopt; True when it was adopted."""
+        claim = active.claim
+        recording = Recording(**claim.recording_fields())
+        source = self.sources.get(recording.source)
+        if source is None:
+            raise InternalError(
+                f"{recording.name} comes from '{recording.source}', which is not configured any more; "
+                f"add it again, or remove the recording with 'audio-extract forget {claim.id}'",
+                code="source.not_configured",
+            )
+        extension = self._extension(recording, source, active)
+        plan_id = plan.plan_id(self.settings)
+        name = claim.object_name
+        named_before = name is not None
+        serial = 1
+        while serial <= _MAX_SERIAL:
+            if name is None:
+                name = plan.object_name(recording, self.settings, extension=extension, serial=serial)
+                if not self.tracker.assign_object_name(claim, name, self.now()):
+                    name, serial = None, serial + 1
+                    continue
+            overwrite = False
+            standing = self.storage.stat(name)
+            if standing is not None:
+                whose = judge(
+                    standing.metadata,
+                    recording,
+                    plan_id,
+                    named_before=named_before,
+                    local=self.storage.storage_type == "local",
+                )
+                if whose is Standing.OURS:
+                    self._adopt(claim, standing, plan_id, span)
+                    return True
+                if whose is Standing.FOREIGN:
+                    name, named_before, serial = None, False, serial + 1
+                    continue
+                overwrite = True
+            try:
+                report = self._transfer(
+                    active, recording, source, name=name, plan_id=plan_id, span=span, overwrite=overwrite
+                )
+            except DestinationExistsError:
+                # Somebody was faster: look again whose it is. The name stays ours in the database.
+                _log.info("%s appeared meanwhile", name, extra=_ids(claim, span))
+                named_before = False
+                continue
+            reports.append(report)
+            self._record(active, recording, name, report, plan_id=plan_id, span=span)
+            return False
+        raise InternalError(f"{recording.name}: {_MAX_SERIAL} names for it are taken by other objects")
+
+    def _extension(self, recording: Recording, source: Source, active: ActiveTransfer) -> str:
+        codec = self.settings.processing.audio_format.codec
+        if codec != "copy":
+            return plan.EXTENSIONS[codec]
+        probe = _engine.probe(
+            {
+                "source": source.engine_source(recording),
+                "ffmpeg": plan.ffmpeg_request(self.settings, self.ffmpeg()),
+                "fetch": plan.fetch_request(self.settings),
+            },
+            source_token=source.token_provider(),
+            cancel=active.cancel,
+        )
+        track = self.settings.processing.audio_format.track
+        tracks = probe["tracks"]
+        # Without such a track any name will do: the transfer says what is wrong.
+        return tracks[track]["copy_extension"] if track < len(tracks) else "m4a"
+
+    def _transfer(
+        self,
+        active: ActiveTransfer,
+        recording: Recording,
+        source: Source,
+        *,
+        name: str,
+        plan_id: str,
+        span: TransferSpan,
+        overwrite: bool,
+    ) -> TransferReport:
+        sink = self.storage.engine_sink(
+            name,
+            content_type=plan.CONTENT_TYPES[name.rpartition(".")[2]],
+            metadata=object_metadata(recording, plan_id, span.trace_id),
+        )
+        if sink["kind"] == "file":
+            sink["overwrite"] = overwrite
+        else:
+            sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
+        request: TransferRequest = {
+            "source": source.engine_source(recording),
+            "sink": sink,
+            "audio": plan.audio_request(self.settings, self._tags(recording)),
+            "ffmpeg": plan.ffmpeg_request(self.settings, self.ffmpeg()),
+            "fetch": plan.fetch_request(self.settings),
+            "memory_limit_bytes": plan.memory_limit_bytes(self.settings),
+            "traceparent": span.traceparent,
+            "temp_directory": str(self.settings.temp_directory),
+        }
+        return _engine.transfer(
+            request,
+            source_token=source.token_provider(),
+            sink_token=self.storage.token_provider(),
+            before_commit=lambda: source.confirm(recording),
+            progress=active.progress,
+            cancel=active.cancel,
+        )
+
+    def _tags(self, recording: Recording) -> Tags:
+        meeting = plan.meeting_of(recording, self.settings)
+        return {
+            "title": meeting.title,
+            "date": meeting.began_at.isoformat(timespec="seconds"),
+            "source": f"{recording.source}:{recording.source_id}",
+        }
+
+    def _adopt(self, claim: Claim, standing: StoredFile, plan_id: str, span: TransferSpan) -> None:
+        log = self.storage.get_log(plan.log_name(standing.name, self.settings)) or {}
+        audio_seconds = log.get("audio_seconds")
+        self.tracker.complete(
+            claim,
+            Stored(
+                storage_type=self.storage.storage_type,
+                storage_path=standing.name,
+                storage_url=None,
+                size_bytes=standing.size_bytes,
+                crc32c=standing.crc32c,
+                generation=standing.generation,
+                content_type=standing.content_type,
+                audio_seconds=audio_seconds if isinstance(audio_seconds, int | float) else None,
+            ),
+            self.now(),
+            plan_id=plan_id,
+            adopted=True,
+            trace_id=span.trace_id,
+        )
+        _log.info(
+            "%s stands at the destination already: adopted",
+            claim.name,
+            extra={**_ids(claim, span), "event": "transfer.adopted"},
+        )
+
+    def _record(
+        self,
+        active: ActiveTransfer,
+        recording: Recording,
+        name: str,
+        report: TransferReport,
+        *,
+        plan_id: str,
+        span: TransferSpan,
+    ) -> None:
+        claim = active.claim
+        span.add_report(report)
+        stored = report["stored"]
+        now = self.now()
+        log = processing_log(
+            recording=recording,
+            plan_id=plan_id,
+            object_name=name,
+            report=report,
+            attempt=claim.attempt,
+            started_at=active.started_at,
+            ended_at=now,
+            trace_id=span.trace_id,
+        )
+        with span.stage("record"):
+            try:
+                self.storage.put_log(plan.log_name(name, self.settings), log)
+            except AudioExtractError as error:
+                # The audio is stored and verified; its log is a help and not a condition.
+                _log.warning(
+                    "the processing log of %s was not stored: %s", name, error, extra=_ids(claim, span)
+                )
+            self.tracker.complete(
+                claim,
+                Stored(
+                    storage_type=self.storage.storage_type,
+                    storage_path=name,
+                    storage_url=None,
+                    size_bytes=stored["size_bytes"],
+                    crc32c=stored["crc32c"],
+                    generation=stored["generation"],
+                    content_type=stored["content_type"] or plan.CONTENT_TYPES[name.rpartition(".")[2]],
+                    audio_seconds=report["audio_seconds"],
+                ),
+                now,
+                plan_id=plan_id,
+                report=dict(report),
+                trace_id=span.trace_id,
+            )
+        _log.info(
+            "%s is stored as %s (%.1f MB of %.1f MB fetched, %.1f s of audio)",
+            claim.name,
+            name,
+            report["fetched_bytes"] / 1e6,
+            (report["source_size_bytes"] or report["fetched_bytes"]) / 1e6,
+            report["audio_seconds"] or 0.0,
+            extra={**_ids(claim, span), "event": "transfer.completed"},
+        )
+
+
+def _ids(claim: Claim, span: TransferSpan) -> dict[str, str | None]:
+    return {"recording_id": claim.id, "trace_id": span.trace_id}
