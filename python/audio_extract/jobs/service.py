@@ -279,7 +279,7 @@ class Service:
         return self._scheduler is not None
 
     def clean_up(self) -> int:
-        """Remove details that are older than the settings keep them; what says that something is done stays."""
+        """Remove details older than the settings keep them; what says that something is done stays."""
         days = self.settings.behavior.cleanup_old_records_days
         return self.tracker.cleanup(days, self._now()) if days > 0 else 0
 

@@ -169,6 +169,9 @@ impl Run {
         self.hooks.progress.set_phase(Phase::Transfer);
         if let Some(seconds) = opened.seconds {
             self.hooks.progress.set_audio_total_seconds(seconds);
+            if let Sink::Gcs(gcs) = sink {
+                gcs.note_duration(seconds);
+            }
         }
         let upload = self.stages.begin("upload");
         let extracted = match (&opened.feed, self.request.audio.codec) {

@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -145,6 +145,7 @@ struct Uploader {
     name: String,
     /// The session URI is a secret: who has it can write.
     session: tokio::sync::Mutex<Option<Url>>,
+    duration_seconds: Mutex<Option<f64>>,
     progress: Arc<Progress>,
     stages: Stages,
 }
@@ -215,6 +216,7 @@ impl GcsSink {
                 start_url,
                 name,
                 session: tokio::sync::Mutex::default(),
+                duration_seconds: Mutex::default(),
                 progress,
                 stages,
             }),
@@ -229,6 +231,11 @@ impl GcsSink {
 
     pub(crate) const fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Says how long the recording is, in the object's metadata; before the first chunk has left.
+    pub(crate) fn note_duration(&self, seconds: f64) {
+        *self.uploader.duration_seconds.lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
     }
 
     pub(crate) fn write_head(&mut self, bytes: Bytes) -> Result<()> {
@@ -417,10 +424,14 @@ impl Uploader {
 
     async fn start(&self) -> Result<Url, Trouble> {
         let spec = &self.options.spec;
+        let mut metadata = spec.metadata.clone();
+        if let Some(seconds) = *self.duration_seconds.lock().unwrap_or_else(PoisonError::into_inner) {
+            metadata.insert("duration-seconds".to_owned(), format!("{seconds:.3}"));
+        }
         let mut resource = serde_json::json!({
             "name": spec.object,
             "contentType": spec.content_type,
-            "metadata": spec.metadata,
+            "metadata": metadata,
         });
         if let (Some(disposition), Some(map)) = (&spec.content_disposition, resource.as_object_mut()) {
             map.insert("contentDisposition".to_owned(), disposition.clone().into());
