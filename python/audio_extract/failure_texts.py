@@ -214,6 +214,13 @@ FAILURES: Final[dict[str, Failure]] = {
         "SQLite cannot use its write-ahead log there", "use a local disk, or PostgreSQL"
     ),
     "database.no_space": Failure("the disk of the database is full", "make room on it; nothing was lost"),
+    "database.empty": _said(
+        "the database holds nothing yet", "run audio-extract once, or correct monitoring.database_path"
+    ),
+    "database.needs_upgrade": _said(
+        "the database was made by another version", "run audio-extract db upgrade; it keeps a copy"
+    ),
+    "tracker.not_found": _said("no recording is called that", "see audio-extract list"),
     "tracker.crash_limit": Failure(
         "the service crashed every time while it worked on this recording",
         "report it with the log of this transfer; retry it after an update",

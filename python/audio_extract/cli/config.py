@@ -24,7 +24,7 @@ def init(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only print it.")] = False,
 ) -> None:
     """Write a settings file with every key explained."""
-    from audio_extract.cli.config_example import example_text
+    from audio_extract.settings import example_text
 
     text = example_text()
     if dry_run or str(path) == "-":

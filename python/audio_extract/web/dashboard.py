@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -19,20 +18,26 @@ from starlette.staticfiles import StaticFiles
 from audio_extract import presentation
 from audio_extract.exceptions import AudioExtractError
 from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
+from audio_extract.telemetry.redaction import redact
 from audio_extract.web.headers import SafeHeaders
 from audio_extract.web.health import HealthMonitor, overall
 from audio_extract.web.problems import HANDLERS
+from audio_extract.web.view import reason, row_json, success_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
 
-    from audio_extract.web.view import PageOfRecordings, Recordings, RecordingView
+    from audio_extract.tracker.tracker import Tracker
+    from audio_extract.tracker.values import Page, RecordingRow
+    from audio_extract.web.view import ActiveView, AudioLocation
 
 _HERE = Path(__file__).parent
 _MARKS = {"healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴"}
 _FIRST_RESULTS_SECONDS = 0.8
+#: Rows of each table on the page; the API gives the rest.
+_ROWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,18 @@ class Dashboard:
     """What the application answers from.
 
     Attributes:
-        recordings: What the tracker knows.
+        tracker: What is known of recordings.
+        activity: Gives the transfers that run now.
+        audio: Gives the place of a completed recording's audio; None: there is none.
         health: The components' states.
         metrics: The metrics of this service.
         version: Shown in the footer.
         now: The clock.
     """
 
-    recordings: Recordings
+    tracker: Tracker
+    activity: Callable[[], list[ActiveView]]
+    audio: Callable[[RecordingRow], AudioLocation | None]
     health: HealthMonitor
     metrics: Metrics
     version: str
@@ -64,7 +73,7 @@ class Dashboard:
                 Route("/api/health", self.api_health),
                 Route("/api/active", self.active),
                 Route("/api/recordings/{id}", self.recording),
-                Route("/recordings/{id}/audio", self.audio),
+                Route("/recordings/{id}/audio", self.audio_link),
                 Route("/metrics", self.prometheus),
                 Mount("/static", StaticFiles(directory=_HERE / "static")),
             ],
@@ -82,10 +91,10 @@ class Dashboard:
                 overall=overall(components),
                 components=components,
                 marks=_MARKS,
-                stats=self.recordings.stats(),
-                active=self.recordings.active(),
-                recent=self.recordings.recent(days=36_500, limit=50, cursor=None).rows,
-                failed=self.recordings.failed(limit=50, cursor=None).rows,
+                stats=self.tracker.stats(),
+                active=self.activity(),
+                recent=self.tracker.listing(limit=_ROWS).rows,
+                failed=self.tracker.failed(limit=_ROWS).rows,
                 version=self.version,
                 now=self.now(),
             )
@@ -95,25 +104,26 @@ class Dashboard:
         """``GET /api/recent?days=7&limit=&cursor=``."""
         days = _number(request, "days", default=7, most=36_500)
         return self._rows(
-            request, lambda limit, cursor: self.recordings.recent(days=days, limit=limit, cursor=cursor)
+            request,
+            lambda limit, cursor: self.tracker.recent(self.now(), days=days, limit=limit, cursor=cursor),
         )
 
     def failed(self, request: Request) -> Response:
         """``GET /api/failed?limit=&cursor=``."""
-        return self._rows(request, lambda limit, cursor: self.recordings.failed(limit=limit, cursor=cursor))
+        return self._rows(request, lambda limit, cursor: self.tracker.failed(limit=limit, cursor=cursor))
 
     def recording(self, request: Request) -> Response:
         """``GET /api/recordings/{id}``."""
-        return JSONResponse(row_json(self._found(request)))
+        return JSONResponse(row_json(self._found(request), str(request.base_url)))
 
     def stats(self, _request: Request) -> Response:
         """``GET /api/stats``."""
-        stats = self.recordings.stats()
-        return JSONResponse({**asdict(stats), "success_rate": stats.success_rate})
+        stats = self.tracker.stats()
+        return JSONResponse({**asdict(stats), "success_rate": success_rate(stats)})
 
     def active(self, _request: Request) -> Response:
         """``GET /api/active``."""
-        return JSONResponse([asdict(transfer) for transfer in self.recordings.active()])
+        return JSONResponse([asdict(transfer) for transfer in self.activity()])
 
     def api_health(self, _request: Request) -> Response:
         """``GET /api/health``."""
@@ -129,26 +139,24 @@ class Dashboard:
             }
         )
 
-    async def audio(self, request: Request) -> Response:
+    def audio_link(self, request: Request) -> Response:
         """``GET /recordings/{id}/audio``: a fresh signed URL, or the file itself with ``Range``."""
-        recording_id = request.path_params["id"]
+        row = self._found(request)
         try:
-            location = await run_in_threadpool(self.recordings.audio, recording_id)
+            location = self.audio(row)
         except AudioExtractError as error:
-            raise HTTPException(502, error.message) from error
-        if location is None:
-            raise HTTPException(404, f"there is no stored audio for {recording_id!r}")
-        if location.file is not None:
+            raise HTTPException(502, redact(error.message)) from error
+        if location is not None and location.file is not None:
             return FileResponse(location.file, filename=location.file.name, content_disposition_type="inline")
-        if location.url is None:
-            raise HTTPException(404, f"the audio of {recording_id!r} cannot be reached with a link")
+        if location is None or location.url is None:
+            raise HTTPException(404, f"recording {row.id} has no audio that a link can lead to")
         return RedirectResponse(location.url, 307, headers={"Cache-Control": "no-store"})
 
     def prometheus(self, _request: Request) -> Response:
         """``GET /metrics``."""
         return Response(self.metrics.render(), media_type=CONTENT_TYPE)
 
-    def _rows(self, request: Request, read: Callable[[int, str | None], PageOfRecordings]) -> Response:
+    def _rows(self, request: Request, read: Callable[[int, str | None], Page]) -> Response:
         limit = _number(request, "limit", default=50, most=1000)
         try:
             page = read(limit, request.query_params.get("cursor"))
@@ -158,27 +166,14 @@ class Dashboard:
         if page.next_cursor is not None:
             following = request.url.include_query_params(limit=limit, cursor=page.next_cursor)
             headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-        return JSONResponse([row_json(row) for row in page.rows], headers=headers)
+        base = str(request.base_url)
+        return JSONResponse([row_json(row, base) for row in page.rows], headers=headers)
 
-    def _found(self, request: Request) -> RecordingView:
-        recording = self.recordings.get(request.path_params["id"])
+    def _found(self, request: Request) -> RecordingRow:
+        recording = self.tracker.recording(request.path_params["id"])
         if recording is None:
             raise HTTPException(404, f"no recording has the id {request.path_params['id']!r}")
         return recording
-
-
-def row_json(row: RecordingView) -> dict[str, Any]:
-    """Return a row of the API: every key in every row, null where a value is not known.
-
-    ``storage_url`` is a path of this server that leads to the audio and does not expire.
-    """
-    values = {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in asdict(row).items()
-    }
-    values["metadata"] = {**row.metadata, "file_name": row.name}
-    values["storage_url"] = f"/recordings/{row.id}/audio" if row.status == "completed" else None
-    return values
 
 
 def _number(request: Request, name: str, *, default: int, most: int) -> int:
@@ -196,5 +191,5 @@ def _template() -> jinja2.Template:
 
 _ENVIRONMENT = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True)
 _ENVIRONMENT.filters.update(
-    size=presentation.size, duration=presentation.duration, moment=presentation.moment
+    reason=reason, size=presentation.size, duration=presentation.duration, moment=presentation.moment
 )

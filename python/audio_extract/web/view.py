@@ -1,50 +1,30 @@
-"""The values that page and API show, and where they get them."""
+"""What the page and the API show beside the tracker's rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from audio_extract.failure_texts import failure_text
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingView:
-    """One recording as people see it; None where a value is not known."""
-
-    id: str
-    name: str
-    status: str
-    file_path: str
-    source: str
-    source_id: str
-    revision: str | None
-    recorded_at: datetime | None
-    discovered_at: datetime | None
-    processed_at: datetime | None
-    storage_type: str | None
-    storage_path: str | None
-    source_size_bytes: int | None
-    fetched_bytes: int | None
-    stored_size_bytes: int | None
-    crc32c: str | None
-    audio_seconds: float | None
-    elapsed_seconds: float | None
-    strategy: str | None
-    attempts: int
-    next_attempt_at: datetime | None
-    error_code: str | None
-    error_message: str | None
-    remedy: str | None
-    trace_id: str | None
-    metadata: dict[str, Any]
+    from audio_extract.tracker.values import RecordingRow, Stats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveView:
-    """One transfer that runs now."""
+    """One transfer that runs now.
+
+    Attributes:
+        id: The recording's id.
+        name: Its name.
+        stage: Where the transfer stands.
+        fraction: How much is done, 0 to 1; None while that is not known.
+        text: The same for people, with speed and time left.
+    """
 
     id: str
     name: str
@@ -58,40 +38,6 @@ class ActiveView:
     elapsed_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatsView:
-    """How much there is."""
-
-    total: int
-    completed: int
-    failed: int
-    pending: int
-    in_progress: int
-    skipped: int
-    audio_seconds: float
-    source_bytes: int
-    stored_bytes: int
-
-    @property
-    def success_rate(self) -> float | None:
-        """Share of the ended ones that were stored, 0 to 1; None while none has ended."""
-        ended = self.completed + self.failed
-        return self.completed / ended if ended else None
-
-
-@dataclass(frozen=True, slots=True)
-class PageOfRecordings:
-    """Some recordings, newest first.
-
-    Attributes:
-        rows: The recordings.
-        next_cursor: What asks for the next ones; None at the end.
-    """
-
-    rows: list[RecordingView]
-    next_cursor: str | None
-
-
 @dataclass(frozen=True, slots=True)
 class AudioLocation:
     """Where a browser gets a recording's audio: a URL, or a file that we serve."""
@@ -100,41 +46,33 @@ class AudioLocation:
     file: Path | None = None
 
 
-class Recordings(Protocol):
-    """What the web needs to know about recordings. Methods may block: none is called in the event loop."""
+def reason(row: RecordingRow) -> str | None:
+    """Return why a recording failed and what to do, for people; None where it did not."""
+    if row.error_code is None:
+        return row.state_reason
+    return failure_text(row.error_code, row.name, row.error_message or "")
 
-    def recent(self, *, days: int, limit: int, cursor: str | None) -> PageOfRecordings:
-        """Recordings of the last days in any state.
 
-        Raises:
-            ValueError: The cursor is not one of ours.
-        """
-        ...
+def success_rate(stats: Stats) -> float | None:
+    """Return the share of the ended ones that were stored, 0 to 1; None while none has ended."""
+    ended = stats.completed + stats.failed
+    return stats.completed / ended if ended else None
 
-    def failed(self, *, limit: int, cursor: str | None) -> PageOfRecordings:
-        """Recordings that failed or are quarantined.
 
-        Raises:
-            ValueError: The cursor is not one of ours.
-        """
-        ...
+def row_json(row: RecordingRow, base_url: str) -> dict[str, Any]:
+    """Return a row of the API: every key in every row, null where a value is not known.
 
-    def get(self, recording_id: str) -> RecordingView | None:
-        """One recording, or None."""
-        ...
-
-    def stats(self) -> StatsView:
-        """How much there is."""
-        ...
-
-    def active(self) -> list[ActiveView]:
-        """What runs now."""
-        ...
-
-    def audio(self, recording_id: str) -> AudioLocation | None:
-        """Where the audio of a completed recording is, or None.
-
-        Raises:
-            AudioExtractError: The destination cannot give it.
-        """
-        ...
+    Args:
+        row: The tracker's row.
+        base_url: Of this server, with a slash at its end. ``storage_url`` leads through it to the audio: it
+            does not expire and holds no signature; ``storage_location`` is where the audio really is.
+    """
+    values = asdict(row)
+    for name, value in values.items():
+        if isinstance(value, datetime):
+            values[name] = value.isoformat()
+    values["metadata"] = {**row.metadata, "file_name": row.name}
+    values["storage_location"] = row.storage_url
+    values["storage_url"] = f"{base_url}recordings/{row.id}/audio" if row.status == "completed" else None
+    values["reason"] = reason(row)
+    return values
