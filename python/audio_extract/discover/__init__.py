@@ -1,1 +1,5 @@
-"""What is new in the sources, recorded: incremental by cursor, or everything."""
+"""Looking for recordings: incrementally, or everything."""
+
+from audio_extract.discover.discovery import DiscoveryResult, discover
+
+__all__ = ["DiscoveryResult", "discover"]

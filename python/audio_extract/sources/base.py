@@ -67,12 +67,14 @@ class Changes:
         removed: Ids that are gone, trashed or moved away; also of files that were never recordings of ours.
         cursor: Where to go on the next time. Keep it only after the rest was recorded.
         full: This is everything there is, not a difference: what is not named is not there.
+        first: These folders were never read before: the cursor was absent, or of other folders.
     """
 
     recordings: list[Recording] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     cursor: str
     full: bool = False
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +120,12 @@ class Source(Protocol):
         """
         ...
 
-    def changes(self, cursor: str | None) -> Changes:
+    def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:
         """What is new since a cursor; without a cursor, or with one that no longer fits, everything.
+
+        Args:
+            cursor: Where the last look ended.
+            reconcile: Give everything, whatever the cursor.
 
         Raises:
             AudioExtractError: As :meth:`check`.

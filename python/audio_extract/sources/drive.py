@@ -71,7 +71,7 @@ class DriveSource:
         yield from self._listing.walk(self._folders(), tree)
         self._tree = tree
 
-    def changes(self, cursor: str | None) -> Changes:
+    def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:
         """What is new since a cursor; without one that fits, everything."""
         with self._lock:
             folders = self._folders()
@@ -79,7 +79,7 @@ class DriveSource:
             depth = "subfolders" if self._listing.include_subfolders else "flat"
             scope = (*sorted(self._folder_ids), depth)
             kept = DriveCursor.of_text(cursor, scope=scope, logs=logs)
-            if kept is not None:
+            if kept is not None and not reconcile:
                 # As the last listing saw it; after a start it is asked for, without the files in it.
                 self._tree = self._tree or self._listing.structure(folders)
                 difference = self._feed.difference(kept, self._tree)
@@ -88,14 +88,20 @@ class DriveSource:
             # The tokens first: what changes during the listing is reported once more rather than never.
             tokens = {log: self._feed.start_token(log) for log in logs}
             recordings = list(self.list())
-            return Changes(recordings=recordings, cursor=DriveCursor(scope, tokens).to_text(), full=True)
+            return Changes(
+                recordings=recordings,
+                cursor=DriveCursor(scope, tokens).to_text(),
+                full=True,
+                first=kept is None,
+            )
 
     def get(self, source_id: str) -> Recording:
         """One file by its id, wherever it stands."""
         resource = self._listing.file(source_id)
         if resource.get("trashed"):
             raise NotFoundError(
-                f"{resource.get('name', source_id)!r} is in Drive's trash. Restore it, or forget the recording."
+                f"{resource.get('name', source_id)!r} is in Drive's trash. Restore it, or forget the "
+                "recording."
             )
         parents = resource.get("parents") or [None]
         return recording_of(resource, folder_id=parents[0])

@@ -1,0 +1,258 @@
+"""Recordings in a folder of this machine.
+
+Owns finding files. That a file is whole is judged by its age: nobody says when writing ends. There is no
+change feed: a listing costs little, so every look is a full one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import mimetypes
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from audio_extract.exceptions import (
+    AudioExtractError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    SourceChangedError,
+    TransientError,
+)
+from audio_extract.sources.base import Changes, Recording, SourceCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from audio_extract.credentials import TokenProvider
+    from audio_extract.engine_types import FileSource
+
+_SETTING = "sources.local.path"
+#: Names that programs give files they have not finished; hidden files (with a dot first) are left out too.
+TEMPORARY_SUFFIXES = (
+    ".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".filepart", ".swp", "~",
+)  # fmt: skip
+#: Kinds the standard table of some machines does not have.
+_MEDIA_TYPES = {
+    ".flv": "video/x-flv",
+    ".m4a": "audio/mp4",
+    ".m4v": "video/x-m4v",
+    ".mkv": "video/x-matroska",
+    ".mp4": "video/mp4",
+    ".mts": "video/mp2t",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".ts": "video/mp2t",
+    ".webm": "video/webm",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class LocalSource:
+    """The recordings below one folder.
+
+    Args:
+        folder: The folder.
+        include_subfolders: Whether folders inside count too.
+        settle_seconds: A file that was changed less long ago may still be written.
+        now: Gives the present time.
+        leave_out: Folders that are not searched, for example the destination.
+    """
+
+    name: Literal["local"] = "local"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        include_subfolders: bool = True,
+        settle_seconds: float = 10.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        leave_out: tuple[Path, ...] = (),
+    ) -> None:
+        self._folder = folder
+        self._include_subfolders = include_subfolders
+        self._settle_seconds = settle_seconds
+        self._now = now
+        self._leave_out = frozenset(path.resolve() for path in leave_out)
+
+    def check(self) -> SourceCheck:
+        """Look whether the folder can be read, and count the files in it."""
+        recordings = [*self.list()]
+        return SourceCheck(
+            name=self.name,
+            subject=f"the folder {self._folder}",
+            account=None,
+            recordings=len(recordings),
+            newest_at=max((one.created_at for one in recordings), default=None),
+        )
+
+    def list(self) -> Iterator[Recording]:
+        """Every file in the folder that is not hidden or temporary, by path."""
+        root = self._root()
+        yield from self._walk(root, PurePosixPath(), {_identity(root.stat())})
+
+    def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:  # noqa: ARG002
+        """Everything there is. The cursor only says for which folder it was made."""
+        scope = f"{self._root()}:{'subfolders' if self._include_subfolders else 'flat'}"
+        here = scope.encode("utf-8", "backslashreplace").decode()
+        return Changes(recordings=[*self.list()], cursor=here, full=True, first=cursor != here)
+
+    def get(self, source_id: str) -> Recording:
+        """One file by its path below the folder."""
+        path = self._path(source_id)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise _failure(error, path) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise NotFoundError(f"{path} is no longer a file.", code="source.not_found")
+        return self._recording(PurePosixPath(source_id), status)
+
+    def confirm(self, recording: Recording) -> None:
+        """Look whether a file still is the one that was planned."""
+        current = self.get(recording.source_id)
+        if current.revision != recording.revision:
+            raise SourceChangedError(
+                f"{recording.name!r} was changed on disk while it was transferred. It is planned again once "
+                f"it has not changed for {self._settle_seconds:g} seconds."
+            )
+
+    def engine_source(self, recording: Recording) -> FileSource:
+        """How the engine reads a file."""
+        return {"kind": "file", "path": str(self._path(recording.source_id)), "name": recording.name}
+
+    def token_provider(self) -> TokenProvider | None:
+        """Nobody has to sign in."""
+        return None
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def _root(self) -> Path:
+        try:
+            root = self._folder.resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise ConfigurationError(
+                f"The folder {self._folder} ({_SETTING}) does not exist or cannot be reached. Create or "
+                f"mount it, or correct {_SETTING}."
+            ) from error
+        if not root.is_dir():
+            raise ConfigurationError(f"{self._folder} ({_SETTING}) is a file. Set {_SETTING} to a folder.")
+        return root
+
+    def _path(self, source_id: str) -> Path:
+        """The file of a source id; it cannot lead out of the folder."""
+        root = self._root()
+        path = root / source_id
+        try:
+            inside = path.resolve().is_relative_to(root)
+        except (OSError, ValueError, RuntimeError):
+            inside = False
+        if not inside:
+            raise NotFoundError(f"{source_id!r} is not in the folder {self._folder} ({_SETTING}).")
+        return path
+
+    def _walk(self, folder: Path, below: PurePosixPath, seen: set[tuple[int, int]]) -> Iterator[Recording]:
+        try:
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if not below.parts:
+                raise _failure(error, folder) from error
+            _log.warning("the folder %s is left out: %s", _shown(below), error.strerror)
+            return
+        for entry in ordered:
+            if is_temporary(entry.name):
+                continue
+            yield from self._entry(entry, below / entry.name, seen)
+
+    def _entry(
+        self, entry: os.DirEntry[str], below: PurePosixPath, seen: set[tuple[int, int]]
+    ) -> Iterator[Recording]:
+        path = Path(entry.path)
+        try:
+            if entry.is_symlink() and not path.resolve().is_relative_to(self._root()):
+                _log.debug("the link %s leads out of the folder", _shown(below))
+                return
+            status = path.stat()
+        except (FileNotFoundError, RuntimeError):
+            # It vanished in between, or is a link to nothing or to itself.
+            return
+        except OSError as error:
+            _log.warning("%s is left out: %s", _shown(below), error.strerror)
+            return
+        if stat.S_ISDIR(status.st_mode):
+            # Links can lead in a circle.
+            is_new = _identity(status) not in seen and path.resolve() not in self._leave_out
+            if self._include_subfolders and is_new:
+                seen.add(_identity(status))
+                yield from self._walk(path, below, seen)
+        elif stat.S_ISREG(status.st_mode):
+            if not _is_text(entry.name):
+                _log.warning("%s is left out: its name is not valid UTF-8. Rename it.", _shown(below))
+                return
+            yield self._recording(below, status)
+
+    def _recording(self, below: PurePosixPath, status: os.stat_result) -> Recording:
+        modified = datetime.fromtimestamp(status.st_mtime, UTC)
+        born = getattr(status, "st_birthtime", status.st_mtime)
+        return Recording(
+            source="local",
+            source_id=str(below),
+            revision=f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}",
+            name=below.name,
+            mime_type=_media_type(below),
+            size_bytes=status.st_size,
+            created_at=datetime.fromtimestamp(born, UTC),
+            modified_at=modified,
+            folder_id=str(below.parent) if len(below.parts) > 1 else None,
+            settled=(self._now() - modified).total_seconds() >= self._settle_seconds,
+        )
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name says that the file is hidden or not finished."""
+    return name.startswith((".", "~$")) or name.lower().endswith(TEMPORARY_SUFFIXES)
+
+
+def _media_type(path: PurePosixPath) -> str | None:
+    return _MEDIA_TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0]
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(path: PurePosixPath) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _failure(error: OSError, path: Path) -> AudioExtractError:
+    """The exception of a file that cannot be looked at."""
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        return NotFoundError(f"{path} is no longer there.", code="source.not_found")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return PermissionDeniedError(
+            f"{path} cannot be read: permission denied. Give this process's user the right to read it.",
+            code="source.permission_denied",
+        )
+    return TransientError(
+        f"{path} cannot be read: {error.strerror}. It is tried again; look at the disk or the mount.",
+        code="source.io",
+    )
