@@ -29,7 +29,8 @@ def completion(
     For bash: audio-extract completion bash > ~/.local/share/bash-completion/completions/audio-extract
     """
     del invocation
-    from typer.completion import get_completion_script
+    # Typer prints it only for the shell it finds itself in; here the person says which.
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     typer.echo(
         get_completion_script(

@@ -28,6 +28,9 @@ EXIT_BUG = 70
 #: What a shell reports for a program that wrote to a closed pipe (``audio-extract list | head``).
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 
+#: Outside the service nothing is retried or forgotten; these messages say what a person does at the prompt.
+_SAID_BY_MESSAGE = frozenset({"source.not_found", "destination.exists"})
+
 
 class Interrupted(BaseException):
     """A signal ended the command, and everything it had started was stopped first."""
@@ -82,6 +85,8 @@ def print_error(error: AudioExtractError, *, subject: str | None = None) -> None
 
 def remedy_for(error: AudioExtractError) -> str | None:
     """Return what to do about a failure, unless its message says so already."""
+    if error.code in _SAID_BY_MESSAGE:
+        return None
     text = remedy_of(error.code)
     return text if text and text not in error.message else None
 

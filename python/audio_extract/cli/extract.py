@@ -6,13 +6,14 @@ import json
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from audio_extract.cli import errors
-from audio_extract.cli.inputs import resolve
+from audio_extract.cli.inputs import ffmpeg_of, resolve
 from audio_extract.cli.invocation import Invocation, command
 from audio_extract.cli.outputs import plan_outputs
 from audio_extract.cli.progress import TransferDisplay
@@ -20,6 +21,8 @@ from audio_extract.exceptions import AudioExtractError, CancelledError
 from audio_extract.presentation import duration, size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from audio_extract._engine import CancelToken
     from audio_extract.cli.inputs import Input
     from audio_extract.cli.outputs import Output, Outputs
@@ -106,7 +109,8 @@ def extract(
     }
     cancel = _engine.CancelToken()
     with TransferDisplay(wanted=invocation.verbosity >= 0) as display:
-        run = _Run(invocation, audio, strategy, cancel, display, as_json=as_json, dry_run=dry_run)
+        ffmpeg = cache(lambda: ffmpeg_of(invocation))
+        run = _Run(invocation, ffmpeg, audio, strategy, cancel, display, as_json=as_json, dry_run=dry_run)
         code = run_interruptible(
             lambda: run.all(sources, output, overwrite=overwrite),
             cancel=cancel.cancel,
@@ -140,6 +144,7 @@ class _Run:
     """Carries out one call: each recording in turn, going on after a failure."""
 
     invocation: Invocation
+    ffmpeg: Callable[[], Ffmpeg]
     audio: Audio
     strategy: StrategyFlag
     cancel: CancelToken
@@ -181,7 +186,7 @@ class _Run:
             "source": recording.source,
             "sink": target.sink,
             "audio": {**self.audio, "tags": {"title": PurePath(recording.name).stem}},
-            "ffmpeg": self._ffmpeg(),
+            "ffmpeg": self.ffmpeg(),
             "fetch": {"strategy": self.strategy.value},
         }
         progress = _engine.Progress()
@@ -206,18 +211,13 @@ class _Run:
             from audio_extract import _engine
 
             report = _engine.probe(
-                {"source": recording.source, "ffmpeg": self._ffmpeg()},
+                {"source": recording.source, "ffmpeg": self.ffmpeg()},
                 source_token=recording.token,
                 cancel=self.cancel,
             )
             track = self.audio.get("track", 0)
             extension = next((t["copy_extension"] for t in report["tracks"] if t["index"] == track), "m4a")
         return extension, CONTENT_TYPES[extension]
-
-    def _ffmpeg(self) -> Ffmpeg:
-        from audio_extract.ffmpeg import find_ffmpeg
-
-        return {"path": str(find_ffmpeg().path)}
 
     def _done(self, recording: Input, target: Output, report: TransferReport, seconds: float) -> None:
         stored = report["stored"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audio_extract.cli.invocation import Invocation
-    from audio_extract.engine_types import FileSource, HttpSource
+    from audio_extract.engine_types import Ffmpeg, FileSource, HttpSource
 
     TokenProvider = Callable[[], tuple[str, float]]
 
@@ -66,6 +66,25 @@ def resolve_one(word: str, invocation: Invocation) -> Input:
     if len(found) != 1:
         raise ConfigurationError(f"{word!r} holds {len(found)} recordings; name one", code="usage.invalid")
     return found[0]
+
+
+def ffmpeg_of(invocation: Invocation) -> Ffmpeg:
+    """Return the FFmpeg to work with; the settings are read only when ``--config`` names them.
+
+    Raises:
+        ConfigurationError: There is none; the message says how to install one.
+    """
+    from audio_extract.ffmpeg import find_ffmpeg
+
+    if invocation.config is None:
+        found = find_ffmpeg()
+        return {"path": str(found.path), "environment": found.environment}
+    from audio_extract.plan import ffmpeg_request
+
+    settings = invocation.settings()
+    wanted = settings.processing.ffmpeg
+    found = find_ffmpeg(wanted.path, allow_download=wanted.allow_download)
+    return ffmpeg_request(settings, found)
 
 
 def _local(word: str, path: Path) -> Iterator[Input]:

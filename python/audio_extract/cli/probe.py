@@ -24,16 +24,15 @@ def probe(
 ) -> None:
     """Show container, tracks and length, and what each way to fetch the audio would cost."""
     from audio_extract import _engine
-    from audio_extract.cli.inputs import resolve_one
+    from audio_extract.cli.inputs import ffmpeg_of, resolve_one
     from audio_extract.cli.interrupt import run_interruptible
-    from audio_extract.ffmpeg import find_ffmpeg
 
     cancel = _engine.CancelToken()
 
     def work() -> tuple[str, ProbeReport]:
         recording = resolve_one(source, invocation)
         report = _engine.probe(
-            {"source": recording.source, "ffmpeg": {"path": str(find_ffmpeg().path)}},
+            {"source": recording.source, "ffmpeg": ffmpeg_of(invocation)},
             source_token=recording.token,
             cancel=cancel,
         )

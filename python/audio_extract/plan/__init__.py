@@ -1,16 +1,25 @@
-"""Deciding what to do with a recording, before any byte moves. Pure functions only."""
+"""Deciding what to do with a recording, before any byte moves. Pure functions only.
 
-from audio_extract.plan.engine_request import (
-    audio_request,
-    fetch_request,
-    ffmpeg_request,
-    memory_limit_bytes,
-)
-from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
-from audio_extract.plan.identity import plan_id
-from audio_extract.plan.meeting_names import Meeting
-from audio_extract.plan.naming import log_name, meeting_of, object_name
-from audio_extract.plan.selection import Selected, Skipped, select
+Nothing is imported before it is used: loading the settings takes longer than ``extract`` of a short file.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audio_extract.plan.engine_request import (
+        audio_request,
+        fetch_request,
+        ffmpeg_request,
+        memory_limit_bytes,
+    )
+    from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
+    from audio_extract.plan.identity import plan_id
+    from audio_extract.plan.meeting_names import Meeting
+    from audio_extract.plan.naming import log_name, meeting_of, object_name
+    from audio_extract.plan.selection import Selected, Skipped, select
 
 __all__ = [
     "CONTENT_TYPES",
@@ -28,3 +37,27 @@ __all__ = [
     "plan_id",
     "select",
 ]
+
+_MODULES = {
+    "CONTENT_TYPES": "formats",
+    "EXTENSIONS": "formats",
+    "Meeting": "meeting_names",
+    "Selected": "selection",
+    "Skipped": "selection",
+    "audio_request": "engine_request",
+    "fetch_request": "engine_request",
+    "ffmpeg_request": "engine_request",
+    "log_name": "naming",
+    "meeting_of": "naming",
+    "memory_limit_bytes": "engine_request",
+    "object_name": "naming",
+    "plan_id": "identity",
+    "select": "selection",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
