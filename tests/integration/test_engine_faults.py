@@ -133,6 +133,13 @@ SURVIVED: list[tuple[str, str, Any, dict[str, Any], str | None]] = [
     ("stall before an answer", "drive", Stall(), {"kind": MEDIA, "after": 3}, "source.stalled"),
     ("truncated body", "drive", Truncate(after_bytes=50_000), {"kind": MEDIA, "after": 3}, "source.network"),
     (
+        "body shorter than its range",
+        "drive",
+        Truncate(after_bytes=50_000, announced=True),
+        {"kind": MEDIA, "after": 3},
+        "source.truncated",
+    ),
+    (
         "wrong Content-Range once",
         "drive",
         WrongContentRange(value="bytes 7-8/{size}"),
