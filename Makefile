@@ -109,6 +109,14 @@ type-check: build ## mypy --strict, and the engine's stub against the engine
 	@$(BIN)/mypy --strict
 	@$(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
 
+##@ Bench
+.PHONY: bench mutants
+bench: build ## Beside what people would use instead, in pairs; ARGS="--memory" adds ten hours
+	@$(PYTHON) benches/bench.py $(ARGS)
+
+mutants: build ## Switch the engine's safeguards off one by one: the tests must notice (some minutes)
+	@$(PYTHON) tests/mutants.py
+
 ##@ Package
 .PHONY: dist
 dist: ## The one-file executable, dist/audio-extract
