@@ -30,7 +30,7 @@ Origin = Literal["configured", "bundled", "path", "static-ffmpeg", "imageio-ffmp
 VARIABLE: Final = "AUDIO_EXTRACT__PROCESSING__FFMPEG__PATH"
 INSTALL: Final = (
     "install FFmpeg (Debian, Ubuntu: apt-get install ffmpeg; macOS: brew install ffmpeg), or the "
-    "Python package imageio-ffmpeg (pip install 'audio-extract[offline]'), or set processing.ffmpeg.path to it"
+    "Python package imageio-ffmpeg (pip install 'audio-extract[offline]'), or set processing.ffmpeg.path"
 )
 _VERSION_SECONDS: Final = 10
 _SUFFIX: Final = ".exe" if sys.platform == "win32" else ""

@@ -79,7 +79,7 @@ def _texts(value: object) -> object:
 
 
 #: A list of texts; one text, or several with commas between them, is taken too (as the environment gives it).
-Texts = Annotated[list[str], BeforeValidator(_texts)]
+Texts = Annotated[list[str], BeforeValidator(_texts, json_schema_input_type=str | list[str])]
 
 
 def _bitrate(value: object) -> object:
@@ -94,7 +94,7 @@ def _bitrate(value: object) -> object:
 
 
 #: ``128k``, ``128000`` or ``0.128M``, kept as ``128k``.
-Bitrate = Annotated[str, BeforeValidator(_bitrate)]
+Bitrate = Annotated[str, BeforeValidator(_bitrate, json_schema_input_type=str | int)]
 
 
 def bits_per_second(bitrate: str) -> int:
@@ -135,7 +135,7 @@ TimeZone = Annotated[str, AfterValidator(_time_zone)]
 def _bucket(name: str) -> str:
     bare = name.removeprefix("gs://").rstrip("/")
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", bare):
-        raise ValueError("a bucket name: lower-case letters, digits, '-', '_' and '.', without a path")
+        raise ValueError("a bucket name of lower-case letters, digits, '-', '_' and '.', without a path")
     return bare
 
 
@@ -167,4 +167,4 @@ def _folder_id(value: str) -> str:
 
 #: A Drive folder's id, or its address in the browser.
 FolderId = Annotated[str, AfterValidator(_folder_id)]
-FolderIds = Annotated[list[FolderId], BeforeValidator(_texts)]
+FolderIds = Annotated[list[FolderId], BeforeValidator(_texts, json_schema_input_type=str | list[str])]

@@ -1,7 +1,7 @@
 """A settings file that explains every key: what ``config init`` writes and ``configs/`` holds.
 
-Made from the models, so that a new key cannot be forgotten. Every key stands commented out: as it is, the file
-means "all defaults".
+Made from the models, so that a new key cannot be forgotten. Every key stands commented out: as it is, the
+file means "all defaults".
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 _HEAD: Final = """\
-# Settings of audio-extract. Take the # away before a key to set it; what stands behind it is the default, or an
-# example where there is no default.
+# Settings of audio-extract. Take the # away before a key to set it; what stands behind it is the default, or
+# an example where there is no default.
 #
 # What wins: a flag, then an environment variable (AUDIO_EXTRACT__SECTION__KEY, for example
 # AUDIO_EXTRACT__GOOGLE_DRIVE__RECORDINGS_FOLDER_ID), then this file, then the default.
@@ -83,7 +83,7 @@ def _lines(section: type[BaseModel], above: str, depth: int) -> list[str]:
             f"{indent}# {line}\n" for line in textwrap.wrap(info.description or "", 106 - len(indent))
         )
         if inner is None:
-            lines.append(f"{indent}# {name}: {_written(f'{above}{name}', info)}\n")
+            lines.append(f"{indent}#{name}: {_written(f'{above}{name}', info)}\n")
         elif inner.model_fields:
             lines.append(f"{indent}{name}:\n")
             lines.extend(_lines(inner, f"{above}{name}.", depth + 1))

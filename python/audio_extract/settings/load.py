@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from audio_extract.settings.document import find_file, read_file, substituted
-from audio_extract.settings.model import Settings
+from audio_extract.settings.model import Settings, contradictions
 from audio_extract.settings.problems import Problems, unknown_key
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def load_settings(
     except ValidationError as error:
         settings = None
         problems.add_validation(error.errors(include_url=False), Settings)
+    for sentence in contradictions(settings) if settings else ():
+        problems.add((), sentence)
     problems.raise_if_any()
     assert settings is not None  # noqa: S101 - a validation error is always a problem
     return settings.with_surroundings(

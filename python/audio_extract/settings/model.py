@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, PrivateAttr, model_validator
+from pydantic import BeforeValidator, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from audio_extract.settings.base import MIB, Section, key
@@ -25,7 +25,10 @@ _PREFIXES: Final = {"development": "dev", "staging": "staging", "production": "p
 
 Environment = Annotated[
     Literal["development", "staging", "production"],
-    BeforeValidator(lambda value: _ENVIRONMENTS.get(value, value) if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: _ENVIRONMENTS.get(value, value) if isinstance(value, str) else value,
+        json_schema_input_type=Literal["development", "staging", "production", "dev", "stage", "prod"],
+    ),
 ]
 
 
@@ -168,12 +171,6 @@ class Settings(BaseSettings, Section):
         """Larger recordings are skipped; None takes all."""
         limit = self.processing.max_file_size_mb
         return limit * MIB if limit else None
-
-    @model_validator(mode="after")
-    def _agree(self) -> Settings:
-        for problem in contradictions(self):
-            raise ValueError(problem)
-        return self
 
 
 def contradictions(settings: Settings) -> list[str]:

