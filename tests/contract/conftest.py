@@ -12,9 +12,7 @@ from google.cloud import storage
 from googleapiclient.discovery import build_from_document
 
 from audio_extract.emulator import DriveEmulator, EmulatorServer, StorageEmulator
-from support.google_api import CheckedHttp, CheckedSession, Clock, Discovery
-
-BUCKET = "meeting-audio"
+from support.google_api import BUCKET, CheckedHttp, CheckedSession, Clock, Discovery
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 import httplib2
 import requests
 
+#: The bucket that stands ready in contract tests.
+BUCKET = "meeting-audio"
+
 
 def discovery_document(api: str) -> dict[str, Any]:
     documents = files("googleapiclient.discovery_cache") / "documents"

@@ -19,6 +19,7 @@ EmulatorT = TypeVar("EmulatorT", bound=Emulator)
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_LAST_ROUNDS = 5
 
 
 class EmulatorServer(Generic[EmulatorT]):
@@ -112,8 +113,17 @@ class EmulatorServer(Generic[EmulatorT]):
         )
         self._ready.set()
         await self._stopping.wait()
+        # What is being accepted or closed right now takes some rounds of the loop. asyncio leaks a connection whose
+        # accepting has begun when its server is closed.
+        loop.remove_reader(listener)
+        for _ in range(_LAST_ROUNDS):
+            await asyncio.sleep(0)
         server.close()
-        self._gateway.links.reset_all()
+        for _ in range(_LAST_ROUNDS):
+            self._gateway.links.reset_all()
+            for connection in list(state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
         for task in list(state.tasks):
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)

@@ -17,7 +17,7 @@ from audio_extract.emulator.errors import GoogleError
 from audio_extract.emulator.fields import masked
 from audio_extract.emulator.media import media_response
 from audio_extract.emulator.spool import Spool
-from audio_extract.emulator.storage.objects import WRITABLE, Preconditions, StoredObject
+from audio_extract.emulator.storage.objects import Preconditions, StoredObject
 from audio_extract.emulator.storage.state import StorageState, page_start, page_token
 from audio_extract.emulator.uploads import (
     UploadSession,
@@ -153,18 +153,19 @@ class JsonApi:
         self._state.require("storage.objects.list")
         parameters = request.query_params
         limit = min(_integer(parameters, "maxResults", 1000), 1000)
-        after = page_start(parameters["pageToken"]) if "pageToken" in parameters else ""
+        after = page_start(parameters["pageToken"]) if "pageToken" in parameters else None
         items: list[dict[str, Any]] = []
         prefixes: list[str] = []
         answer: dict[str, Any] = {"kind": "storage#objects"}
-        last = ""
+        last = ("", False)
         for entry, item in _entries(self._state.objects(name, parameters.get("prefix", "")), parameters):
-            if entry.encode() <= after.encode() and after:
+            place = (entry, item is not None)
+            if after is not None and _order(place) <= _order(after):
                 continue
             if len(items) + len(prefixes) >= limit:
-                answer["nextPageToken"] = page_token(last)
+                answer["nextPageToken"] = page_token(*last)
                 break
-            last = entry
+            last = place
             if item is None:
                 prefixes.append(entry)
             else:
@@ -210,8 +211,7 @@ class JsonApi:
         parameters = request.query_params
         item = self._state.object(_bucket(request), _object(request), _generation(parameters))
         document = await json_body(request)
-        everything = dict.fromkeys(WRITABLE) | document
-        item = self._state.patch(item, everything, Preconditions.of_query(parameters))
+        item = self._state.patch(item, document, Preconditions.of_query(parameters), replace=True)
         return _answer(request, item.to_json(base_url(request)), "Object")
 
     async def _delete(self, request: Request) -> Response:
@@ -233,7 +233,7 @@ class JsonApi:
         parts: list[Content] = []
         count = 0
         for source in sources:
-            generation = int(source["generation"]) if "generation" in source else None
+            generation = None if source.get("generation") is None else int(source["generation"])
             item = self._state.object(_bucket(request), str(source.get("name")), generation)
             match = (source.get("objectPreconditions") or {}).get("ifGenerationMatch")
             Preconditions(generation_match=None if match is None else int(match)).check(item)
@@ -430,7 +430,7 @@ def _entries(
     delimiter = parameters.get("delimiter", "")
     start = parameters.get("startOffset", "")
     end = parameters.get("endOffset", "")
-    trailing = parameters.get("includeTrailingDelimiter") == "true"
+    trailing = parameters.get("includeTrailingDelimiter", "").lower() == "true"
     entries: dict[tuple[str, bool], StoredObject | None] = {}
     for item in objects:
         if item.name < start or (end and item.name >= end):
@@ -443,6 +443,11 @@ def _entries(
                 continue
         entries[(item.name, True)] = item
     return [(name, item) for (name, _), item in entries.items()]
+
+
+def _order(place: tuple[str, bool]) -> tuple[bytes, bool]:
+    """By the bytes of the name; a common prefix comes before the object of that name."""
+    return place[0].encode(), place[1]
 
 
 def _answer(request: Request, document: dict[str, Any], schema: str) -> Response:

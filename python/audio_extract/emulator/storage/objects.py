@@ -79,6 +79,15 @@ class StoredObject:
         with self.content.open() as reader:
             return reader.read(0, self.size)
 
+    def replace(self, document: Mapping[str, Any]) -> None:
+        """Set what a metadata document names, and remove the rest.
+
+        Raises:
+            GoogleError: 400, a value has the wrong type.
+        """
+        self.patch(dict.fromkeys(WRITABLE))
+        self.patch(document)
+
     def patch(self, document: Mapping[str, Any]) -> None:
         """Set what a metadata document names; null removes a value, in ``metadata`` a key.
 
@@ -194,16 +203,17 @@ class Preconditions:
             parameters: The request's.
             suffix: Put behind ``if``: ``Source`` for the source of a copy.
         """
+        # Google's Python client writes "ifMetaGenerationNotMatch" in uploads.
+        values = {name.lower(): value for name, value in parameters.items()}
+
+        def number(name: str) -> int | None:
+            return _number(values.get(f"if{suffix}{name}".lower()), f"if{suffix}{name}")
+
         return cls(
-            *(
-                _number(parameters.get(f"if{suffix}{name}"), f"if{suffix}{name}")
-                for name in (
-                    "GenerationMatch",
-                    "GenerationNotMatch",
-                    "MetagenerationMatch",
-                    "MetagenerationNotMatch",
-                )
-            )
+            generation_match=number("GenerationMatch"),
+            generation_not_match=number("GenerationNotMatch"),
+            metageneration_match=number("MetagenerationMatch"),
+            metageneration_not_match=number("MetagenerationNotMatch"),
         )
 
     @classmethod

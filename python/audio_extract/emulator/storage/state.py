@@ -206,12 +206,17 @@ class StorageState:
             return item
 
     def patch(
-        self, item: StoredObject, document: Mapping[str, Any], preconditions: Preconditions
+        self,
+        item: StoredObject,
+        document: Mapping[str, Any],
+        preconditions: Preconditions,
+        *,
+        replace: bool = False,
     ) -> StoredObject:
-        """Change metadata: a new metageneration."""
+        """Change metadata: a new metageneration. ``replace`` removes what the document does not name."""
         with self._lock:
             preconditions.check(item)
-            item.patch(document)
+            (item.replace if replace else item.patch)(document)
             item.metageneration += 1
             item.updated = self._clock()
             return item
@@ -229,18 +234,19 @@ class StorageState:
             self._buckets.clear()
 
 
-def page_token(name: str) -> str:
-    """A list's page token: the last name of the page, as opaque as Google's."""
-    return base64.urlsafe_b64encode(name.encode()).decode()
+def page_token(name: str, is_object: bool) -> str:
+    """A list's page token: the last entry of the page, as opaque as Google's."""
+    return base64.urlsafe_b64encode(f"{int(is_object)}{name}".encode()).decode()
 
 
-def page_start(token: str) -> str:
-    """The name behind which the next page begins.
+def page_start(token: str) -> tuple[str, bool]:
+    """The entry behind which the next page begins: its name, and whether it is an object.
 
     Raises:
         GoogleError: 400, it is not a token.
     """
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        text = base64.urlsafe_b64decode(token.encode()).decode()
     except ValueError as error:
         raise GoogleError("invalid", token, location="pageToken") from error
+    return text[1:], text[:1] == "1"
