@@ -154,7 +154,7 @@ impl Run {
                     retry: self.request.retry,
                     stall,
                 };
-                Sink::Gcs(GcsSink::new(source::client(stall)?, options, progress, self.stages.clone())?)
+                Sink::Gcs(GcsSink::new(source::client(stall, 0)?, options, progress, self.stages.clone())?)
             }
             SinkSpec::File { path, overwrite, direct } => {
                 Sink::File(FileSink::new(path, *overwrite, *direct, progress)?)

@@ -10,6 +10,7 @@ use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE,
     LAST_MODIFIED, RANGE,
 };
+use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 use tokio::sync::mpsc;
 
@@ -23,6 +24,8 @@ use crate::request::RetrySpec;
 use crate::retry::{Backoff, MAX_ERROR_BODY, Verdict, classify, from_reqwest};
 use crate::stages::Stages;
 
+/// Where a link may lead in the end; credentials are not sent along to another host.
+const MAX_REDIRECTS: usize = 5;
 /// Google's checksum header, on Cloud Storage and on media of Drive.
 const X_GOOG_HASH: HeaderName = HeaderName::from_static("x-goog-hash");
 
@@ -30,11 +33,12 @@ const X_GOOG_HASH: HeaderName = HeaderName::from_static("x-goog-hash");
 ///
 /// # Errors
 /// `request.invalid` when TLS cannot be set up, with the remedy.
-pub(crate) fn client(stall: Duration) -> Result<reqwest::Client> {
+pub(crate) fn client(stall: Duration, redirects: usize) -> Result<reqwest::Client> {
     // A second installation is refused and harmless: the first provider is the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .http1_only()
+        .redirect(if redirects > 0 { Policy::limited(redirects) } else { Policy::none() })
         .connect_timeout(stall.min(Duration::from_secs(20)))
         .pool_idle_timeout(Duration::from_secs(30))
         .tcp_nodelay(true)
@@ -150,7 +154,7 @@ impl HttpSource {
             progress.set_source_size(size);
         }
         Ok(Self {
-            client: client(options.stall)?,
+            client: client(options.stall, MAX_REDIRECTS)?,
             url,
             tokens: options.tokens,
             name,
