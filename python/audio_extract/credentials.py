@@ -210,13 +210,15 @@ class GoogleCredentials:
     def _not_a_key(self, why: str) -> ConfigurationError:
         return ConfigurationError(
             f"{self._key_file} is not the key of a service account: {why}. Download a JSON key in the Google "
-            f"Cloud console (IAM > Service accounts > Keys) and name it in {self._setting}."
+            f"Cloud console (IAM > Service accounts > Keys) and name it in {self._setting}.",
+            code="config.key_file",
         )
 
     def _unreadable(self, error: OSError) -> ConfigurationError:
         return ConfigurationError(
             f"The key file {self._key_file} cannot be read: {error.strerror}. Correct {self._setting}, "
-            "or give this process's user the right to read the file."
+            "or give this process's user the right to read the file.",
+            code="config.key_file",
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from audio_extract.settings import Settings
-    from audio_extract.sources.base import Changes, Recording, Source
+    from audio_extract.sources.base import Recording, Source
     from audio_extract.tracker import Tracker
 
 _PAGE = 500

@@ -126,8 +126,22 @@ class StorageAdapter(Protocol):
         """Read a JSON document; None: there is none."""
         ...
 
-    def engine_sink(self, name: str, *, content_type: str, metadata: Mapping[str, str]) -> GcsSink | FileSink:
-        """Where the engine writes an audio file."""
+    def engine_sink(
+        self,
+        name: str,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        replace: StoredFile | None = None,
+    ) -> GcsSink | FileSink:
+        """Where the engine writes an audio file.
+
+        Args:
+            name: The name, which must be free …
+            content_type: Its media type.
+            metadata: What says whose it is.
+            replace: … or be taken by just this.
+        """
         ...
 
     def token_provider(self) -> TokenProvider | None:
@@ -136,6 +150,10 @@ class StorageAdapter(Protocol):
 
     def check(self) -> StorageCheck:
         """Look whether audio can be written and linked to."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back. Nothing else is called after it."""
         ...
 
 
