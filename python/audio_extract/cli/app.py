@@ -5,11 +5,14 @@ from __future__ import annotations
 import typer
 
 from audio_extract.cli import config, db
+from audio_extract.cli.check import check
 from audio_extract.cli.completion import completion
 from audio_extract.cli.extract import extract
 from audio_extract.cli.help import CommandGroups
+from audio_extract.cli.once import once
 from audio_extract.cli.probe import probe
 from audio_extract.cli.recordings import forget, list_recordings, retry, show
+from audio_extract.cli.run import run as run_service
 from audio_extract.cli.version import version
 
 app = typer.Typer(
@@ -25,16 +28,20 @@ app = typer.Typer(
 )
 
 _ONE_FILE = "One recording, now"
+_SERVICE = "The service"
 _TRACKER = "What is known"
 _SETUP = "Set-up"
 _ABOUT = "About this program"
 
 app.command(rich_help_panel=_ONE_FILE)(extract)
 app.command(rich_help_panel=_ONE_FILE)(probe)
+app.command("run", rich_help_panel=_SERVICE)(run_service)
+app.command(rich_help_panel=_SERVICE)(once)
 app.command("list", rich_help_panel=_TRACKER)(list_recordings)
 app.command(rich_help_panel=_TRACKER)(show)
 app.command(rich_help_panel=_TRACKER)(retry)
 app.command(rich_help_panel=_TRACKER)(forget)
+app.command(rich_help_panel=_SETUP)(check)
 app.add_typer(config.app, name="config", rich_help_panel=_SETUP)
 app.add_typer(db.app, name="db", rich_help_panel=_SETUP)
 app.command(rich_help_panel=_ABOUT)(version)

@@ -32,7 +32,7 @@ class SignalWatch:
 
 
 @contextmanager
-def watching_signals(on_signal: Callable[[], None]) -> Iterator[SignalWatch]:
+def watching_signals(on_signal: Callable[[], object]) -> Iterator[SignalWatch]:
     """Call ``on_signal`` for SIGINT and SIGTERM instead of ending the process.
 
     Args:
@@ -54,7 +54,7 @@ def watching_signals(on_signal: Callable[[], None]) -> Iterator[SignalWatch]:
 
 
 def run_interruptible(
-    work: Callable[[], Result], *, cancel: Callable[[], None], on_look: Callable[[], None] | None = None
+    work: Callable[[], Result], *, cancel: Callable[[], object], on_look: Callable[[], None] | None = None
 ) -> Result:
     """Run ``work`` in a thread and return its result.
 

@@ -86,6 +86,11 @@ class WebServer:
         self._thread.start()
         self._started.wait()
 
+    def host_of(self, name: str) -> str:
+        """Return the address a listener is bound to, as a URL writes it."""
+        host = next(listener.host for listener in self._listeners if listener.name == name)
+        return f"[{host}]" if ":" in host else host
+
     def stop(self) -> None:
         """Stop listening, let running requests end, and return. May be called twice."""
         for server in self._servers:

@@ -1,0 +1,89 @@
+"""Puts the service together from settings, for every command that works on what is due."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from audio_extract.cli.invocation import Invocation
+    from audio_extract.ffmpeg import FoundFfmpeg
+    from audio_extract.jobs.service import Service
+    from audio_extract.settings import Settings
+    from audio_extract.telemetry.traces import Traces
+
+
+@contextmanager
+def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterator[Service]:
+    """Give a service that is ready to start; its database is closed at the end.
+
+    Raises:
+        ConfigurationError: Something is not set, or there is no FFmpeg. Nothing was started then.
+    """
+    from audio_extract import _engine
+    from audio_extract.jobs.service import Service
+    from audio_extract.settings import require_destination, require_source
+    from audio_extract.sources.factory import build_sources
+    from audio_extract.storage.factory import build_storage
+    from audio_extract.telemetry.metrics import Metrics
+    from audio_extract.tracker.tracker import Tracker
+
+    require_source(settings)
+    require_destination(settings)
+    ffmpeg = ffmpeg_finder(settings)
+    # A missing program is said at the start, and not once for each recording.
+    ffmpeg()
+    sources = build_sources(settings)
+    storage = build_storage(settings)
+    metrics = Metrics()
+    metrics.set_build(version=metadata.version("audio-extract"), engine=_engine.__version__)
+    with ExitStack() as stack:
+        tracker = stack.enter_context(Tracker.open(settings))
+        yield Service(
+            settings,
+            tracker=tracker,
+            sources=sources,
+            storage=storage,
+            ffmpeg=ffmpeg,
+            traces=traces,
+            metrics=metrics,
+        )
+
+
+def ffmpeg_finder(settings: Settings) -> Callable[[], FoundFfmpeg]:
+    """Return what finds FFmpeg, looking only once."""
+    from audio_extract.ffmpeg import find_ffmpeg
+
+    wanted = settings.processing.ffmpeg
+    return cache(lambda: find_ffmpeg(wanted.path, allow_download=wanted.allow_download))
+
+
+def open_traces(settings: Settings) -> Traces:
+    """Return the traces of this process, as settings and environment say."""
+    from audio_extract.telemetry.traces import configure_traces
+
+    return configure_traces(
+        endpoint=settings.telemetry.otlp_endpoint,
+        environment=settings.environment,
+        version=metadata.version("audio-extract"),
+    )
+
+
+def set_up_logs(settings: Settings, invocation: Invocation) -> None:
+    """Send logs where settings and flags say."""
+    from audio_extract.telemetry.logs import configure_logs
+
+    monitoring = settings.monitoring
+    level = {-1: "ERROR", 0: monitoring.log_level}.get(invocation.verbosity, "DEBUG")
+    form = invocation.log_format.value if invocation.log_format else monitoring.log_format
+    configure_logs(
+        level=level,
+        console=form if monitoring.log_to_console else None,
+        file=monitoring.log_file,
+        file_max_bytes=monitoring.log_max_size_mb * 1024 * 1024,
+        file_backups=monitoring.log_backup_count,
+    )

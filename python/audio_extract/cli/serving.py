@@ -1,0 +1,166 @@
+"""The running service of ``run`` and the monitor: schedule, workers, dashboard and probes, until a signal."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from audio_extract.cli.assembly import open_service, open_traces, set_up_logs
+from audio_extract.cli.interrupt import watching_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audio_extract.cli.invocation import Invocation
+    from audio_extract.jobs.active import ActiveTransfer
+    from audio_extract.jobs.service import Service
+    from audio_extract.settings import Settings
+    from audio_extract.storage.base import StorageAdapter
+    from audio_extract.tracker.values import RecordingRow
+    from audio_extract.web.server import WebServer
+    from audio_extract.web.view import ActiveView, AudioLocation
+
+_log = logging.getLogger(__name__)
+
+#: PyInstaller's bootloader forwards signals, so one Ctrl-C may arrive twice.
+_SAME_SIGNAL_SECONDS = 1.0
+
+
+def serve(settings: Settings, invocation: Invocation) -> None:
+    """Run the service until SIGINT or SIGTERM, then drain it. A second signal ends running transfers at once.
+
+    Raises:
+        ConfigurationError: Something is not set, or a port is taken. Nothing was started then.
+    """
+    set_up_logs(settings, invocation)
+    traces = open_traces(settings)
+    with ExitStack() as stack:
+        stack.callback(traces.close)
+        service = stack.enter_context(open_service(settings, traces=traces))
+        web = stack.enter_context(web_server(service))
+        stopping = Stop(service)
+        with watching_signals(stopping.on_signal):
+            service.start()
+            stack.callback(service.stop, 0)
+            announce(web, invocation)
+            stopping.wait()
+            service.stop()
+    invocation.say("stopped: nothing was left behind")
+
+
+class Stop:
+    """Waits for the signal to stop, and for one that is meant to hurry."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._first: float | None = None
+        self._event = threading.Event()
+
+    def on_signal(self) -> None:
+        """A signal arrived."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            self._event.set()
+        elif now - self._first > _SAME_SIGNAL_SECONDS:
+            self._service.active.cancel_all()
+
+    def wait(self) -> None:
+        """Return when the first signal has arrived."""
+        # With a time limit, so that Python gets to run the handler.
+        while not self._event.wait(0.2):
+            pass
+
+
+def announce(web: WebServer, invocation: Invocation) -> None:
+    """Say where the pages are."""
+    for name, port in web.ports.items():
+        invocation.say(f"{name}: http://{web.host_of(name)}:{port}/")
+
+
+@contextmanager
+def web_server(service: Service) -> Iterator[WebServer]:
+    """Serve dashboard and probes, as the settings say, while the block runs."""
+    from audio_extract.web.components import component_checks
+    from audio_extract.web.dashboard import Dashboard
+    from audio_extract.web.health import HealthMonitor
+    from audio_extract.web.probes import Probes
+    from audio_extract.web.server import Listener, WebServer
+
+    monitoring = service.settings.monitoring
+    health = HealthMonitor(component_checks(service.settings, service.tracker, service.storage))
+    listeners = []
+    if monitoring.enable_dashboard:
+        dashboard = Dashboard(
+            tracker=service.tracker,
+            activity=lambda: [active_view(transfer) for transfer in service.active.all()],
+            audio=lambda row: audio_location(service.storage, row),
+            health=health,
+            metrics=service.metrics,
+            version=metadata.version("audio-extract"),
+        )
+        listeners.append(
+            Listener(
+                "dashboard",
+                dashboard.app(),
+                monitoring.dashboard_host,
+                monitoring.dashboard_port,
+                "monitoring.dashboard_port",
+            )
+        )
+    if monitoring.enable_health_check:
+        listeners.append(
+            Listener(
+                "health",
+                Probes(health, service.metrics).app(),
+                monitoring.health_host,
+                monitoring.health_port,
+                "monitoring.health_port",
+            )
+        )
+    with WebServer(*listeners) as web:
+        health.start()
+        try:
+            yield web
+        finally:
+            health.stop()
+
+
+def active_view(transfer: ActiveTransfer) -> ActiveView:
+    """Return a running transfer as people see it."""
+    from audio_extract.cli.progress import fraction_done, progress_text
+    from audio_extract.web.view import ActiveView
+
+    snapshot = transfer.progress.snapshot()
+    return ActiveView(
+        id=transfer.claim.id,
+        name=transfer.claim.name,
+        stage=snapshot["stage"],
+        fraction=fraction_done(snapshot),
+        text=progress_text(snapshot),
+        fetched_bytes=snapshot["fetched_bytes"],
+        source_size_bytes=snapshot["source_size_bytes"],
+        stored_bytes=snapshot["stored_bytes"],
+        audio_seconds=snapshot["audio_seconds"],
+        elapsed_seconds=snapshot["elapsed_seconds"],
+    )
+
+
+def audio_location(storage: StorageAdapter, row: RecordingRow) -> AudioLocation | None:
+    """Return where a browser gets a recording's audio; None: there is none."""
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    from audio_extract.web.view import AudioLocation
+
+    if row.status != "completed" or row.storage_path is None or row.storage_type != storage.storage_type:
+        return None
+    url = storage.get_url(row.storage_path)
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return AudioLocation(file=Path(unquote(parts.path)))
+    return AudioLocation(url=url)

@@ -1,0 +1,97 @@
+"""The checks behind ``/health`` and the dashboard: cheap enough to run every half minute.
+
+``audio-extract check`` looks deeper; these spend no Drive quota and write nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from audio_extract.web.health import ComponentHealth, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audio_extract.settings import Settings
+    from audio_extract.storage.base import StorageAdapter
+    from audio_extract.tracker.tracker import Tracker
+
+#: Below this, a recording that has to be spilled to disk will not fit.
+_LITTLE_SPACE_BYTES: Final = 1_000_000_000
+#: Discovery that is late by so many intervals is stuck.
+_LATE_INTERVALS: Final = 3
+
+
+def component_checks(
+    settings: Settings,
+    tracker: Tracker,
+    storage: StorageAdapter,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> dict[str, Callable[[], ComponentHealth]]:
+    """Return the check of each component.
+
+    Args:
+        settings: The settings.
+        tracker: The database.
+        storage: The destination.
+        now: The clock.
+    """
+    started = now()
+
+    def database() -> ComponentHealth:
+        stats = tracker.stats()
+        return _healthy(f"{stats.total} recordings in {tracker.location}")
+
+    def ffmpeg() -> ComponentHealth:
+        from audio_extract.ffmpeg import find_ffmpeg
+
+        found = find_ffmpeg(settings.processing.ffmpeg.path)
+        return _healthy(f"FFmpeg {found.version} at {found.path}")
+
+    def destination() -> ComponentHealth:
+        # A name that is never used: reading it proves network, credentials and bucket, and writes nothing.
+        storage.exists(".audio-extract-health")
+        return _healthy(f"{storage.storage_type} destination answers")
+
+    def temp_storage() -> ComponentHealth:
+        folder = settings.temp_directory
+        if not os.access(folder, os.W_OK):
+            return ComponentHealth(Status.UNHEALTHY, f"{folder} is not there or cannot be written")
+        free = shutil.disk_usage(folder).free
+        text = f"{free / 1e9:.1f} GB free in {folder}"
+        return ComponentHealth(Status.DEGRADED if free < _LITTLE_SPACE_BYTES else Status.HEALTHY, text)
+
+    def drive() -> ComponentHealth:
+        return _last_look(settings, tracker, started, now())
+
+    checks = {
+        "database": database,
+        "ffmpeg": ffmpeg,
+        "storage": destination,
+        "temp_storage": temp_storage,
+    }
+    if settings.google_drive.recordings_folder_id:
+        checks["drive"] = drive
+    return checks
+
+
+def _last_look(settings: Settings, tracker: Tracker, started: datetime, now: datetime) -> ComponentHealth:
+    """Judge Drive by what the last discovery said, so that looking costs no request."""
+    run = tracker.last_sync("drive")
+    limit = timedelta(seconds=_LATE_INTERVALS * settings.google_drive.check_interval_seconds + 60)
+    if run is None or run.ended_at < started:
+        late = now - started > limit
+        return ComponentHealth(Status.UNHEALTHY if late else Status.HEALTHY, "no look at the folder yet")
+    if run.error_code is not None:
+        return ComponentHealth(Status.UNHEALTHY, run.error_message or run.error_code)
+    if now - run.ended_at > limit:
+        return ComponentHealth(Status.DEGRADED, f"last look at the folder: {run.ended_at:%Y-%m-%d %H:%M} UTC")
+    return _healthy(f"folder seen at {run.ended_at:%H:%M:%S} UTC, {run.seen} recordings named")
+
+
+def _healthy(message: str) -> ComponentHealth:
+    return ComponentHealth(Status.HEALTHY, message)
