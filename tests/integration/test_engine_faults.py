@@ -532,7 +532,7 @@ def _ffmpeg_pids() -> list[int]:
     import subprocess
 
     found = subprocess.run(
-        ["pgrep", "-P", str(os.getpid()), "ffmpeg"], capture_output=True, text=True, check=False
+        ["pgrep", "-P", str(os.getpid()), "-f", "pipe:0"], capture_output=True, text=True, check=False
     )
     return [int(word) for word in found.stdout.split()]
 

@@ -168,7 +168,10 @@ pub(crate) async fn version(spec: &FfmpegSpec) -> Result<Version> {
         })?
         .map_err(|error| not_found(spec, error))?;
     let version = parse_version(&String::from_utf8_lossy(&output.stdout));
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.path.clone(), version.clone());
+    // A child that was killed has said nothing; the next transfer asks again.
+    if output.status.success() {
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.path.clone(), version.clone());
+    }
     Ok(version)
 }
 
