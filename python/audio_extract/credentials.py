@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from audio_extract.exceptions import AuthenticationError, ConfigurationError, TransientError
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TokenProvider: TypeAlias = Callable[[], tuple[str, float]]
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+
+#: For tokens that do not say; far away, and still a date.
+_NO_EXPIRY = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ class GoogleCredentials:
         self._lock = threading.RLock()
         self._credentials: Credentials | None = None
         self._stamp: tuple[int, int, int] | None = None
+        self._given: str | None = None
 
     @property
     def account(self) -> str:
@@ -131,6 +135,31 @@ class GoogleCredentials:
                 credentials.refresh(Request())  # type: ignore[no-untyped-call]
         except GoogleAuthError as error:
             raise self.refused(error) from error
+
+    def for_client(self) -> Credentials:
+        """The same account for one of Google's clients.
+
+        Tokens come from here, so that there is one lock around all refreshes, a replaced key counts for
+        clients that exist, and no client looks up regional access boundaries in a thread that nobody waits
+        for.
+        """
+        from google.oauth2.credentials import Credentials as TokenCredentials
+
+        client: Credentials = TokenCredentials(  # type: ignore[no-untyped-call]
+            token=None, refresh_handler=self._give_token
+        )
+        return client
+
+    def _give_token(self, _request: object, scopes: object) -> tuple[str, datetime]:  # noqa: ARG002
+        """A token for a client that has none, or whose last one was refused."""
+        with self._lock:
+            token, expiry = self.token()
+            if token == self._given:
+                self.refresh(self.current())
+                token, expiry = self.token()
+            self._given = token
+        # google-auth keeps UTC without a time zone.
+        return token, datetime.fromtimestamp(expiry, UTC).replace(tzinfo=None)
 
     def refused(self, error: Exception) -> AuthenticationError | TransientError:
         """What a failure of google-auth means, with the remedy."""
@@ -225,7 +254,7 @@ class GoogleCredentials:
 def expiry_of(credentials: Credentials) -> float:
     """When a token expires, in Unix seconds; google-auth keeps it as UTC without a time zone."""
     if credentials.expiry is None:
-        return float("inf")
+        return _NO_EXPIRY
     return float(credentials.expiry.replace(tzinfo=UTC).timestamp())
 
 

@@ -81,10 +81,10 @@ class StorageAdapter(Protocol):
     def save(
         self, local_path: Path, name: str, *, metadata: Mapping[str, str], content_type: str
     ) -> StoredFile:
-        """Store a file under a name that is free.
+        """Store a file under a name that is free; again the same file with the same metadata is no error.
 
         Raises:
-            DestinationExistsError: The name is taken.
+            DestinationExistsError: Something else has the name.
         """
         ...
 

@@ -79,14 +79,26 @@ class LocalStorageAdapter:
     def save(
         self, local_path: Path, name: str, *, metadata: Mapping[str, str], content_type: str
     ) -> StoredFile:
-        """Store a copy of a file under a free name. With metadata, a log that proves it is written too."""
+        """Store a copy of a file under a free name; the same file with the same metadata may stand there.
+
+        With metadata, a log that proves it is written too.
+        """
         from audio_extract import _engine
 
         target = self._path(name)
         with self._failing(name):
             crc32c, size = _engine.crc32c_file(str(local_path))
-            with local_path.open("rb") as source:
+        try:
+            with self._failing(name), local_path.open("rb") as source:
                 self._write(target, lambda file: shutil.copyfileobj(source, file, 1 << 20), exclusive=True)
+        except DestinationExistsError:
+            there = self.stat(name)
+            if there is None or (there.size_bytes, there.crc32c, there.metadata) != (
+                size, crc32c, dict(metadata),
+            ):  # fmt: skip
+                raise
+            return there
+        with self._failing(name):
             if _engine.crc32c_file(str(target)) != (crc32c, size):
                 target.unlink()
                 raise CorruptionError(
@@ -208,8 +220,8 @@ class LocalStorageAdapter:
         """Write a file, read it back, remove it."""
         if self._must_be_mounted and not self._is_direct():
             raise ConfigurationError(
-                f"{self.folder} is not on a mounted bucket, although storage.gcs_mount.enabled says so: audio "
-                "would fill this machine's disk. Mount the bucket (gcsfuse), or switch storage.gcs_mount off."
+                f"{self.folder} is not on a mounted bucket, although storage.gcs_mount.enabled says so: "
+                "audio would fill this machine's disk. Mount the bucket (gcsfuse), or switch storage.gcs_mount off."
             )
         probe = self.folder / f"{TEMPORARY_PREFIX}check-{os.getpid()}-{threading.get_ident()}"
         with self._failing(str(self.folder)):
