@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -131,20 +132,33 @@ class CheckedHttp(httplib2.Http):
 
 
 class CheckedSession(requests.Session):
-    """The transport of Google's Storage client, which checks answers."""
+    """The transport of Google's Storage client, which checks answers.
+
+    That client looks for buckets from threads of its own: one request at a time, and none after the end.
+    """
 
     is_mtls = False
 
     def __init__(self, discovery: Discovery) -> None:
         super().__init__()
         self.discovery = discovery
+        self._turn = threading.RLock()
+        self._closed = False
+
+    def close(self) -> None:
+        with self._turn:
+            self._closed = True
+            super().close()
 
     def configure_mtls_channel(self, *_args: Any) -> None:
         return None
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs.pop("max_allowed_time", None)
-        response = super().request(method, url, *args, **kwargs)
+        with self._turn:
+            if self._closed:
+                raise requests.ConnectionError("the test is over")
+            response = super().request(method, url, *args, **kwargs)
         if "alt=media" not in str(url):
             kind = response.headers.get("content-type", "")
             self.discovery.check(str(method), str(url), response.status_code, kind, response.content)

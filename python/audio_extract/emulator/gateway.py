@@ -149,6 +149,7 @@ class _Wire:
         self._send = send
         self._fault = fault
         self._gone = False
+        self._reset_at_end = False
         self._request_ended = False
         self._held: Message | None = None
 
@@ -184,8 +185,9 @@ class _Wire:
             if isinstance(fault, Stall):
                 await self._stall(fault)
             else:
-                self._link.reset()
+                # The handler hears of it first, and keeps what it keeps, before the client does.
                 self._gone = True
+                self._reset_at_end = True
                 return {"type": "http.disconnect"}
             at = None
         message = await self._next_message(at)
@@ -328,6 +330,10 @@ class _Wire:
 
     async def wait_until_gone(self) -> None:
         """Wait until the client has gone, so that nothing answers a broken request."""
+        if self._reset_at_end:
+            self._reset_at_end = False
+            self._link.reset()
+            self._gone = False
         while not self._gone:
             message = await self._receive()
             self._gone = message["type"] == "http.disconnect"

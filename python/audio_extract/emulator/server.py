@@ -113,8 +113,8 @@ class EmulatorServer(Generic[EmulatorT]):
         )
         self._ready.set()
         await self._stopping.wait()
-        # What is being accepted or closed right now takes some rounds of the loop. asyncio leaks a connection whose
-        # accepting has begun when its server is closed.
+        # What is being accepted or closed right now takes some rounds of the loop; asyncio leaks a connection
+        # that is being accepted when its server is closed.
         loop.remove_reader(listener)
         for _ in range(_LAST_ROUNDS):
             await asyncio.sleep(0)
