@@ -7,6 +7,7 @@ import typer
 from audio_extract.cli import config, db
 from audio_extract.cli.check import check
 from audio_extract.cli.completion import completion
+from audio_extract.cli.demo import demo
 from audio_extract.cli.extract import extract
 from audio_extract.cli.help import CommandGroups
 from audio_extract.cli.once import once
@@ -37,6 +38,7 @@ app.command(rich_help_panel=_ONE_FILE)(extract)
 app.command(rich_help_panel=_ONE_FILE)(probe)
 app.command("run", rich_help_panel=_SERVICE)(run_service)
 app.command(rich_help_panel=_SERVICE)(once)
+app.command(rich_help_panel=_SERVICE)(demo)
 app.command("list", rich_help_panel=_TRACKER)(list_recordings)
 app.command(rich_help_panel=_TRACKER)(show)
 app.command(rich_help_panel=_TRACKER)(retry)

@@ -28,7 +28,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     from audio_extract.jobs.service import Service
     from audio_extract.settings import require_destination, require_source
     from audio_extract.sources.factory import build_sources
-    from audio_extract.storage.factory import build_storage
+    from audio_extract.storage.factory import StorageFactory
     from audio_extract.telemetry.metrics import Metrics
     from audio_extract.tracker.tracker import Tracker
 
@@ -38,7 +38,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     # A missing program is said at the start, and not once for each recording.
     ffmpeg()
     sources = build_sources(settings)
-    storage = build_storage(settings)
+    storage = StorageFactory.create(settings)
     metrics = Metrics()
     metrics.set_build(version=metadata.version("audio-extract"), engine=_engine.__version__)
     with ExitStack() as stack:
@@ -82,7 +82,7 @@ def set_up_logs(settings: Settings, invocation: Invocation) -> None:
     form = invocation.log_format.value if invocation.log_format else monitoring.log_format
     configure_logs(
         level=level,
-        console=form if monitoring.log_to_console else None,
+        console=form if monitoring.log_to_console or invocation.verbosity > 0 else None,
         file=monitoring.log_file,
         file_max_bytes=monitoring.log_max_size_mb * 1024 * 1024,
         file_backups=monitoring.log_backup_count,

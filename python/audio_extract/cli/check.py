@@ -158,10 +158,10 @@ def _sources(settings: Settings) -> str:
 
 def _destination(settings: Settings) -> str:
     from audio_extract.settings import require_destination
-    from audio_extract.storage.factory import build_storage
+    from audio_extract.storage.factory import StorageFactory
 
     require_destination(settings)
-    found = build_storage(settings).check()
+    found = StorageFactory.create(settings).check()
     links = {True: ", links can be signed", False: ", links cannot be signed", None: ""}[found.can_sign]
     account = f", as {found.account}" if found.account else ""
     return "; ".join([f"{found.subject}: can be written{links}{account}", *found.notes])

@@ -30,8 +30,13 @@ _log = logging.getLogger(__name__)
 _SAME_SIGNAL_SECONDS = 1.0
 
 
-def serve(settings: Settings, invocation: Invocation) -> None:
+def serve(settings: Settings, invocation: Invocation, *, open_browser: bool = False) -> None:
     """Run the service until SIGINT or SIGTERM, then drain it. A second signal ends running transfers at once.
+
+    Args:
+        settings: The settings.
+        invocation: The flags of this call.
+        open_browser: Open the dashboard, also where the settings do not say so.
 
     Raises:
         ConfigurationError: Something is not set, or a port is taken. Nothing was started then.
@@ -47,6 +52,10 @@ def serve(settings: Settings, invocation: Invocation) -> None:
             service.start()
             stack.callback(service.stop, 0)
             announce(web, invocation)
+            if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:
+                import webbrowser
+
+                webbrowser.open(f"http://{web.host_of('dashboard')}:{web.ports['dashboard']}/")
             stopping.wait()
             service.stop()
     invocation.say("stopped: nothing was left behind")
