@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from audio_extract.jobs.adoption import object_metadata
+from audio_extract.storage.base import StoredFile
+from audio_extract.storage.proof import proof_of
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -23,8 +27,16 @@ def processing_log(
     trace_id: str | None,
 ) -> dict[str, Any]:
     """Return the log of a transfer whose object was verified; all times are UTC, ISO 8601."""
-    stored = report["stored"]
+    proven = report["stored"]
+    stored = StoredFile(
+        name=object_name,
+        size_bytes=proven["size_bytes"],
+        crc32c=proven["crc32c"],
+        metadata=object_metadata(recording, plan_id, trace_id),
+        generation=proven["generation"],
+    )
     return {
+        **proof_of(stored),
         "version": 1,
         "source": recording.source,
         "source_id": recording.source_id,
@@ -35,9 +47,7 @@ def processing_log(
         "source_sha256": recording.sha256,
         "plan_id": plan_id,
         "object_name": object_name,
-        "size_bytes": stored["size_bytes"],
-        "crc32c": stored["crc32c"],
-        "generation": stored["generation"],
+        "generation": stored.generation,
         "audio_seconds": report["audio_seconds"],
         "attempt": attempt,
         "started_at": started_at.isoformat(),

@@ -273,6 +273,12 @@ class Service:
         _log.info("the service has ended", extra={"event": "service.stopped"})
         return finished
 
+    def close(self) -> None:
+        """Give connections back, after everything has ended. The tracker is its owner's to close."""
+        for source in self.sources:
+            source.close()
+        self.storage.close()
+
     @property
     def running(self) -> bool:
         """Whether the schedule is on."""

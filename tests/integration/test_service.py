@@ -1,0 +1,240 @@
+"""Exactly once: what the service makes of recordings, and of objects that stand there already."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from audio_extract.emulator.faults import Answer, Delay, LoseAnswer, Stall
+from audio_extract.exceptions import PermissionDeniedError
+from audio_extract.tracker import State
+from support.engine import make_recording, wait_until
+from support.service import BUCKET, World, world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Path) -> Path:
+    return make_recording(tmp_path_factory.mktemp("recording") / "meeting.mp4", ffmpeg, seconds=4)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as found:
+        yield found
+
+
+NAME = "Weekly Sync - 2025/02/28 10:00 UTC - Recording.mp4"
+OBJECT = "dev/2025/02/Weekly Sync_2025-02-28_10-00_audio.mp3"
+
+
+def test_a_recording_becomes_one_object_with_log_row_and_metadata(here: World, recording: Path) -> None:
+    file_id = here.add(recording, NAME)
+    with here.service() as service:
+        report = service.run_once()
+        row = service.tracker.find(file_id)
+    assert (report.completed, report.failures, report.source_errors) == (1, [], [])
+    assert here.objects() == [OBJECT]
+    stored = here.storage.emulator.object(BUCKET, OBJECT)
+    assert row is not None
+    assert (row.status, row.crc32c, row.stored_size_bytes) == ("completed", stored.crc32c, stored.size)
+    item = here.drive.emulator.item(file_id)
+    assert item.checksums is not None
+    assert stored.metadata["source-id"] == file_id
+    assert stored.metadata["revision"] == item.checksums.md5
+    assert stored.metadata["plan-id"] == row.plan_id
+    assert abs(float(stored.metadata["duration-seconds"]) - 4.0) < 0.1
+    log_name = "dev/metadata/processing-logs/2025/02/Weekly Sync_2025-02-28_10-00_audio.json"
+    log = here.storage.emulator.object(BUCKET, log_name)
+    assert log.content_encoding == "gzip"
+
+
+def test_a_second_run_moves_nothing_and_neither_does_one_without_the_database(
+    here: World, recording: Path
+) -> None:
+    here.add(recording, NAME)
+    here.add(recording, "Other.mp4")
+    with here.service() as service:
+        assert service.run_once().completed == 2
+    generations = [item.generation for item in here.storage.emulator.objects(BUCKET)]
+    here.reset_counters()
+    with here.service() as service:
+        assert service.run_once().due == 0
+    assert here.moved() == (0, 0)
+    for path in here.directory.glob("audio.db*"):
+        path.unlink()
+    with here.service() as service:
+        report = service.run_once()
+        assert (report.adopted, report.completed) == (2, 0)
+        assert service.tracker.stats().completed == 2
+    assert here.moved() == (0, 0)
+    assert [item.generation for item in here.storage.emulator.objects(BUCKET)] == generations
+
+
+def test_recordings_of_one_name_and_time_get_names_of_their_own(here: World, recording: Path) -> None:
+    for _ in range(3):
+        here.add(recording, NAME)
+    with here.service({"processing": {"max_parallel_downloads": 3}}) as service:
+        assert service.run_once().completed == 3
+    stem = OBJECT.removesuffix("_2025-02-28_10-00_audio.mp3")
+    assert sorted(here.objects()) == sorted(
+        f"{stem}{number}_2025-02-28_10-00_audio.mp3" for number in ("", "-2", "-3")
+    )
+
+
+def test_somebody_elses_object_of_that_name_is_left_alone(here: World, recording: Path) -> None:
+    here.storage.emulator.put_object(BUCKET, OBJECT, b"not ours")
+    here.add(recording, NAME)
+    with here.service() as service:
+        assert service.run_once().completed == 1
+    assert here.storage.emulator.object(BUCKET, OBJECT).read() == b"not ours"
+    assert len(here.objects()) == 2
+
+
+def test_a_lost_last_answer_after_which_the_process_died_is_adopted(here: World, recording: Path) -> None:
+    file_id = here.add(recording, NAME)
+    with here.service() as service:
+        service.run_once()
+        stored = here.storage.emulator.object(BUCKET, OBJECT)
+        service.tracker.forget([row.id for row in [service.tracker.find(file_id)] if row], here.now)
+    here.reset_counters()
+    with here.service() as service:
+        assert service.run_once(full=True).adopted == 1
+        row = service.tracker.find(file_id)
+    assert row is not None
+    assert (row.crc32c, row.generation) == (stored.crc32c, stored.generation)
+    assert here.moved() == (0, 0)
+
+
+def test_bad_media_is_quarantined_with_words_for_people_and_the_rest_goes_on(
+    here: World, recording: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is not a video" * 100)
+    bad = here.add(broken, "Broken.mp4")
+    here.add(recording, NAME)
+    with here.service() as service:
+        report = service.run_once()
+        assert (report.completed, len(report.failures)) == (1, 1)
+        row = service.tracker.find(bad)
+        here.now += timedelta(days=2)
+        assert service.run_once().due == 0
+    assert row is not None
+    assert row.status == "quarantined"
+    assert row.error_code == "media.unreadable"
+    assert row.error_message is not None
+    assert "Broken.mp4" in row.error_message
+
+
+def test_a_passing_failure_is_retried_when_its_time_has_come(here: World, recording: Path) -> None:
+    file_id = here.add(recording, NAME)
+    quota = Answer(reason="downloadQuotaExceeded")
+    here.drive.emulator.faults.add(quota, kind="drive.media")
+    with here.service() as service:
+        assert len(service.run_once().failures) == 1
+        row = service.tracker.find(file_id)
+        assert row is not None
+        assert row.error_code == "source.quota_exceeded"
+        assert row.next_attempt_at is not None
+        assert row.next_attempt_at - here.now >= timedelta(hours=1)
+        assert service.run_once().due == 0
+        here.now = row.next_attempt_at
+        assert service.run_once().completed == 1
+    assert here.objects() == [OBJECT]
+
+
+def test_a_folder_that_is_not_shared_is_not_an_empty_one(here: World, recording: Path) -> None:
+    here.add(recording, NAME)
+    here.drive.emulator.hide(here.folder)
+    with here.service() as service:
+        report = service.run_once()
+    (error,) = report.source_errors
+    assert isinstance(error, PermissionDeniedError)
+    assert "google_drive.recordings_folder_id" in str(error)
+    assert "Viewer" in str(error) or "share" in str(error)
+
+
+def test_a_stop_gives_running_transfers_back(here: World, recording: Path) -> None:
+    file_id = here.add(recording, NAME)
+    here.drive.emulator.faults.add(Stall(), kind="drive.media", after=1, times=None)
+    with here.service({"transfer": {"stall_timeout_seconds": 60}}) as service:
+        service.start()
+        assert wait_until(lambda: len(service.active) == 1, 20)
+        assert service.stop(grace_seconds=0.1) is False
+        row = service.tracker.find(file_id)
+        assert row is not None
+        assert (row.status, row.attempts) == ("pending", 0)
+        assert service.tracker.counts()[State.PENDING] == 1
+    here.drive.emulator.faults.clear()
+    with here.service() as service:
+        assert service.run_once().completed == 1
+
+
+def test_a_running_service_finds_what_appears_later(here: World, recording: Path) -> None:
+    overrides = {"google_drive": {"recordings_folder_id": here.folder, "days_to_look_back": 365, "check_interval_seconds": 1}}  # fmt: skip
+    with here.service(overrides) as service:
+        service.start()
+        file_id = here.add(recording, NAME)
+        assert wait_until(lambda: here.objects() == [OBJECT], 30)
+        assert wait_until(lambda: getattr(service.tracker.find(file_id), "status", None) == "completed", 10)
+        assert service.stop(grace_seconds=10) is True
+
+
+def test_a_local_destination_is_adopted_by_its_log_after_the_database_is_gone(
+    here: World, recording: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "audio"
+    overrides = {"storage": {"type": "local", "local": {"path": str(target)}}}
+    here.add(recording, NAME)
+    with here.service(overrides) as service:
+        assert service.run_once().completed == 1
+    path = target / OBJECT.removeprefix("dev/")
+    before = path.stat()
+    log = target / "metadata/processing-logs/2025/02/Weekly Sync_2025-02-28_10-00_audio.json"
+    assert json.loads(log.read_text())["stored"]["size_bytes"] == before.st_size
+    for found in here.directory.glob("audio.db*"):
+        found.unlink()
+    here.reset_counters()
+    with here.service(overrides) as service:
+        assert service.run_once().adopted == 1
+    assert here.moved() == (0, 0)
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_two_services_at_once_make_one_object_of_each(here: World, recording: Path) -> None:
+    for number in range(4):
+        here.add(recording, f"Meeting {number}.mp4")
+    here.storage.emulator.faults.add(Delay(seconds=0.2), kind="storage.upload_chunk", times=None)
+    reports = []
+    with here.service() as one, here.service() as two:
+        threads = [threading.Thread(target=lambda s=s: reports.append(s.run_once())) for s in (one, two)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert sum(report.completed for report in reports) == 4
+    assert len(here.objects()) == 4
+
+
+def test_the_answer_to_the_last_chunk_lost_for_ever_still_ends_in_one_object(
+    here: World, recording: Path
+) -> None:
+    file_id = here.add(recording, NAME)
+    here.storage.emulator.faults.add(LoseAnswer(), kind="storage.upload_chunk")
+    here.storage.emulator.faults.add(Answer(reason="uploadGone"), kind="storage.upload_status")
+    with here.service() as service:
+        assert len(service.run_once().failures) == 1
+        row = service.tracker.find(file_id)
+        assert row is not None
+        assert row.next_attempt_at is not None
+        here.now = row.next_attempt_at
+        report = service.run_once()
+        assert (report.adopted, report.completed) == (1, 0)
+    assert here.objects() == [OBJECT]
