@@ -178,7 +178,8 @@ def test_a_stop_gives_running_transfers_back(here: World, recording: Path) -> No
 
 
 def test_a_running_service_finds_what_appears_later(here: World, recording: Path) -> None:
-    overrides = {"google_drive": {"recordings_folder_id": here.folder, "days_to_look_back": 365, "check_interval_seconds": 1}}  # fmt: skip
+    drive = {"recordings_folder_id": here.folder, "days_to_look_back": 365, "check_interval_seconds": 1}
+    overrides = {"google_drive": drive}
     with here.service(overrides) as service:
         service.start()
         file_id = here.add(recording, NAME)
