@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from audio_extract.emulator.clock import Clock
 
 _TOKEN_LIFETIME = timedelta(hours=1)
+#: google-auth's assertions name this audience, whatever ``token_uri`` the key file has.
+_GOOGLE_AUDIENCE = "https://oauth2.googleapis.com/token"
 
 
 class ServiceAccount:
@@ -175,7 +177,7 @@ class Accounts:
             if account is None:
                 raise TokenRefusedError("invalid_grant", "Invalid grant: account not found")
             claims = jwt.decode(  # type: ignore[no-untyped-call]
-                assertion, certs=account.public_key_pem, audience=audience
+                assertion, certs=account.public_key_pem, audience=[audience, _GOOGLE_AUDIENCE]
             )
         except (GoogleAuthError, ValueError) as error:
             raise TokenRefusedError("invalid_grant", "Invalid JWT Signature.") from error

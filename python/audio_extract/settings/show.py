@@ -37,7 +37,9 @@ def json_schema() -> dict[str, Any]:
 
 def _as_in_the_file(described: dict[str, Any]) -> dict[str, Any]:
     """Allow what a file may hold beside the value itself: nothing, or a ``${VAR}`` that becomes it."""
-    about = {name: described.pop(name) for name in ("description", "default") if name in described}
+    about: dict[str, Any] = {
+        name: described.pop(name) for name in ("description", "default") if name in described
+    }
     described.pop("expected", None)
     described.pop("title", None)
     allowed = [described, {"type": "null"}]

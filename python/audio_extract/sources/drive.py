@@ -67,9 +67,7 @@ class DriveSource:
 
     def list(self) -> Iterator[Recording]:
         """Everything in the folders, each file once."""
-        tree = DriveTree()
-        yield from self._listing.walk(self._folders(), tree)
-        self._tree = tree
+        yield from self._listing.walk(self._folders(), DriveTree())
 
     def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:
         """What is new since a cursor; without one that fits, everything."""
@@ -87,10 +85,12 @@ class DriveSource:
                     return difference
             # The tokens first: what changes during the listing is reported once more rather than never.
             tokens = {log: self._feed.start_token(log) for log in logs}
-            recordings = list(self.list())
+            tree = DriveTree()
+            recordings = list(self._listing.walk(folders, tree))
+            self._tree = tree
             return Changes(
                 recordings=recordings,
-                cursor=DriveCursor(scope, tokens).to_text(),
+                cursor=DriveCursor(scope, tokens, tree.fingerprint()).to_text(),
                 full=True,
                 first=kept is None,
             )

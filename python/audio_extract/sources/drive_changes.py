@@ -52,6 +52,8 @@ class DriveFeed:
         A folder that moved into or out of the tree is such a case: Drive reports the folder alone, not the
         files in it.
         """
+        if tree.fingerprint() != cursor.tree:
+            return None
         changes: dict[str, dict[str, Any]] = {}
         tokens: dict[str, str] = {}
         for log, token in cursor.tokens.items():
@@ -80,7 +82,7 @@ class DriveFeed:
         return Changes(
             recordings=list(recordings.values()),
             removed=[one for one in removed if one not in recordings],
-            cursor=DriveCursor(cursor.scope, tokens).to_text(),
+            cursor=DriveCursor(cursor.scope, tokens, cursor.tree).to_text(),
         )
 
     def _feed(self, log: str, token: str, tokens: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -22,14 +22,17 @@ class DriveCursor:
     Attributes:
         scope: What the cursor was made for: folder ids and whether sub-folders count.
         tokens: Shared drive's id, or :data:`MY_DRIVE` → page token.
+        tree: Which folders stood in the tree then. A folder that came since brings files that the feed does
+            not name.
     """
 
     scope: tuple[str, ...]
     tokens: dict[str, str]
+    tree: str
 
     def to_text(self) -> str:
         """As it is kept."""
-        document = {"form": _FORM, "scope": list(self.scope), "tokens": self.tokens}
+        document = {"form": _FORM, "scope": list(self.scope), "tokens": self.tokens, "tree": self.tree}
         return json.dumps(document, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -46,7 +49,9 @@ class DriveCursor:
         try:
             document: Any = json.loads(text)
             cursor = cls(
-                tuple(document["scope"]), {str(key): str(value) for key, value in document["tokens"].items()}
+                tuple(document["scope"]),
+                {str(log): str(token) for log, token in document["tokens"].items()},
+                str(document["tree"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

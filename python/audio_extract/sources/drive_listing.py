@@ -5,6 +5,7 @@ Owns full listings and what they learn about the tree of folders. The change fee
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import deque
 from dataclasses import dataclass, field
@@ -59,6 +60,10 @@ class DriveTree:
 
     folder_ids: set[str] = field(default_factory=set)
     targets: dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """A short text that is another one when other folders count."""
+        return hashlib.sha256("\n".join(sorted(self.folder_ids)).encode()).hexdigest()[:16]
 
 
 class DriveListing:

@@ -221,7 +221,8 @@ class LocalStorageAdapter:
         if self._must_be_mounted and not self._is_direct():
             raise ConfigurationError(
                 f"{self.folder} is not on a mounted bucket, although storage.gcs_mount.enabled says so: "
-                "audio would fill this machine's disk. Mount the bucket (gcsfuse), or switch storage.gcs_mount off."
+                "audio would fill this machine's disk. Mount the bucket (gcsfuse), or switch "
+                "storage.gcs_mount off."
             )
         probe = self.folder / f"{TEMPORARY_PREFIX}check-{os.getpid()}-{threading.get_ident()}"
         with self._failing(str(self.folder)):

@@ -6,10 +6,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, func, literal, select, tuple_
 
 from audio_extract.tracker.claims import PRIORITIES
-from audio_extract.tracker.models import audit_log, chunks, recordings, transfers
+from audio_extract.tracker.columns import Moment, RowId
+from audio_extract.tracker.models import FAILED, audit_log, chunks, recordings, transfers
 from audio_extract.tracker.states import State
 from audio_extract.tracker.values import AuditEntry, Page, RecordingRow, Stats, StoredChunk, file_path, row_id
 
@@ -98,8 +99,8 @@ class Queries:
         Raises:
             ValueError: The cursor is not one of ours.
         """
-        # Written out, so that both databases see that the index of just these fits.
-        query = _rows().where(recordings.c.state.in_((State.FAILED, State.QUARANTINED)))
+        # Written out as in the index: with parameters SQLite does not see that it fits.
+        query = _rows().where(FAILED)
         return self._page(query, limit, cursor)
 
     def listing(self, *, states: Collection[State] = (), limit: int = 100, cursor: str | None = None) -> Page:
@@ -196,13 +197,9 @@ class Queries:
     def _page(self, query: Select[Any], limit: int, cursor: str | None) -> Page:
         if cursor is not None:
             moment, number = _read_cursor(cursor)
-            query = query.where(
-                recordings.c.state_changed_at <= moment,
-                or_(
-                    recordings.c.state_changed_at < moment,
-                    and_(recordings.c.state_changed_at == moment, recordings.c.id < number),
-                ),
-            )
+            # One comparison of both, which an index answers however many rows are of one moment.
+            place = tuple_(recordings.c.state_changed_at, recordings.c.id)
+            query = query.where(place < tuple_(literal(moment, Moment()), literal(number, RowId)))
         query = query.order_by(recordings.c.state_changed_at.desc(), recordings.c.id.desc())
         with self._database.read() as connection:
             # One more than asked for says whether there is a next page.

@@ -51,11 +51,12 @@ class Recovery:
         with self._database.write() as connection:
             query = (
                 select(recordings)
+                # Few have a lease: its index finds them among any number of others.
                 .where(
-                    recordings.c.state == State.IN_PROGRESS,
+                    recordings.c.lease_expires_at.is_not(None),
                     or_(recordings.c.lease_expires_at <= now, recordings.c.lease_host == host),
                 )
-                .order_by(recordings.c.id)
+                .order_by(recordings.c.lease_expires_at, recordings.c.id)
                 .with_for_update(skip_locked=True)
             )
             for row in connection.execute(query).mappings().all():

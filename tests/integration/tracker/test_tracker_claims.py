@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,8 @@ now = datetime.fromisoformat(sys.argv[2])
 with Tracker.open(sys.argv[1]) as tracker:
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(*(claim.id for claim in tracker.claim(Owner.current(), now, limit=int(sys.argv[3]))), flush=True)
+        claims = tracker.claim(Owner.current(), now, limit=int(sys.argv[3]))
+        print(*(claim.id for claim in claims), flush=True)
 """
 
 
@@ -67,7 +67,9 @@ def one(tracker: Tracker, seconds: float = 0, owner: Owner = ME) -> Claim:
     return claim
 
 
-def fail(tracker: Tracker, claim: Claim, kind: str = "transient", seconds: float = 0, **more: object) -> State:
+def fail(
+    tracker: Tracker, claim: Claim, kind: str = "transient", seconds: float = 0, **more: object
+) -> State:
     values = {"code": "source.network", "message": "no network", "policy": POLICY, **more}
     return tracker.fail(claim, after(seconds), kind=kind, **values)  # type: ignore[arg-type]
 
@@ -263,7 +265,11 @@ def test_too_many_crashes_are_quarantined_with_a_reason_and_spend_no_attempt(tra
         )
     row = tracker.recording(claim.id)
     assert row is not None
-    assert (row.status, row.state_reason, row.error_code) == ("quarantined", "crash_limit", "tracker.crash_limit")
+    assert (row.status, row.state_reason, row.error_code) == (
+        "quarantined",
+        "crash_limit",
+        "tracker.crash_limit",
+    )
     assert "20 processes" in (row.error_message or "")
     assert tracker.claim(ME, after(100_000)) == []
     # A person asks: it has all its chances again.
@@ -338,7 +344,12 @@ def test_a_completed_recording_has_its_row_as_the_earlier_service_had_it(tracker
     assert row["upload_timestamp"] == after(5)
     assert row["metadata"]["file_name"] == "one.mp4"
     row = rows["x/y.mp4"]
-    assert (row["file_hash"], row["gcs_url"], row["gcs_path"], row["upload_timestamp"]) == ("r1", None, None, None)
+    assert (row["file_hash"], row["gcs_url"], row["gcs_path"], row["upload_timestamp"]) == (
+        "r1",
+        None,
+        None,
+        None,
+    )
     assert (row["storage_type"], row["storage_path"]) == ("local", path)
     seen = tracker.recording(drive.id)
     assert seen is not None

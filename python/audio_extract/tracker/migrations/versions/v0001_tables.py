@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("to_state", sa.Text(), nullable=True),
         sa.Column("actor", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_audit_log"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_log")),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_audit_log_recording", "audit_log", ["recording_id", "id"], unique=False)
@@ -50,7 +50,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_cursors"),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
     )
     op.create_table(
         "drive_files",
@@ -66,7 +66,7 @@ def upgrade() -> None:
         sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("file_id", name="pk_drive_files"),
+        sa.PrimaryKeyConstraint("file_id", name=op.f("pk_drive_files")),
     )
     op.create_table(
         "recordings",
@@ -116,22 +116,22 @@ def upgrade() -> None:
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "(state = 'in_progress') = (lease_owner IS NOT NULL AND lease_expires_at IS NOT NULL)",
-            name="ck_recordings_lease",
+            name=op.f("ck_recordings_lease"),
         ),
         sa.CheckConstraint(
-            "next_attempt_at IS NULL OR state IN ('pending', 'failed')", name="ck_recordings_due"
+            "next_attempt_at IS NULL OR state IN ('pending', 'failed')", name=op.f("ck_recordings_due")
         ),
         sa.CheckConstraint(
-            "state <> 'pending' OR next_attempt_at IS NOT NULL", name="ck_recordings_pending_is_due"
+            "state <> 'pending' OR next_attempt_at IS NOT NULL", name=op.f("ck_recordings_pending_is_due")
         ),
         sa.CheckConstraint(
             "state IN ('discovered', 'pending', 'in_progress', 'completed', 'failed', "
             "'quarantined', 'skipped')",
-            name="ck_recordings_state",
+            name=op.f("ck_recordings_state"),
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_recordings"),
-        sa.UniqueConstraint("object_name", name="uq_recordings_object_name"),
-        sa.UniqueConstraint("source", "source_id", name="uq_recordings_source_source_id"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recordings")),
+        sa.UniqueConstraint("object_name", name=op.f("uq_recordings_object_name")),
+        sa.UniqueConstraint("source", "source_id", name=op.f("uq_recordings_source_source_id")),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_recordings_due", "recordings", ["priority", "next_attempt_at", "id"], unique=False)
@@ -168,7 +168,7 @@ def upgrade() -> None:
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("trace_id", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_sync_history"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sync_history")),
     )
     op.create_index("ix_sync_history_started", "sync_history", ["started_at"], unique=False)
     op.create_table(
@@ -182,9 +182,9 @@ def upgrade() -> None:
         sa.Column("crc32c", sa.Text(), nullable=False),
         sa.Column("silence_cut", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["recording_id"], ["recordings.id"], name="fk_chunks_recording_id", ondelete="CASCADE"
+            ["recording_id"], ["recordings.id"], name=op.f("fk_chunks_recording_id"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("recording_id", "chunk_index", name="pk_chunks"),
+        sa.PrimaryKeyConstraint("recording_id", "chunk_index", name=op.f("pk_chunks")),
     )
     op.create_table(
         "processed_videos",
@@ -203,11 +203,14 @@ def upgrade() -> None:
         sa.Column("storage_url", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
-            ["recording_id"], ["recordings.id"], name="fk_processed_videos_recording_id", ondelete="CASCADE"
+            ["recording_id"],
+            ["recordings.id"],
+            name=op.f("fk_processed_videos_recording_id"),
+            ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_processed_videos"),
-        sa.UniqueConstraint("file_path", name="uq_processed_videos_file_path"),
-        sa.UniqueConstraint("recording_id", name="uq_processed_videos_recording_id"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_processed_videos")),
+        sa.UniqueConstraint("file_path", name=op.f("uq_processed_videos_file_path")),
+        sa.UniqueConstraint("recording_id", name=op.f("uq_processed_videos_recording_id")),
     )
     op.create_index("ix_processed_videos_hash", "processed_videos", ["file_hash"], unique=False)
     op.create_index(
@@ -236,10 +239,10 @@ def upgrade() -> None:
         sa.Column("report", sa.Text(), nullable=True),
         sa.Column("trace_id", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
-            ["recording_id"], ["recordings.id"], name="fk_transfers_recording_id", ondelete="CASCADE"
+            ["recording_id"], ["recordings.id"], name=op.f("fk_transfers_recording_id"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_transfers"),
-        sa.UniqueConstraint("recording_id", "fence", name="uq_transfers_recording_id_fence"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_transfers")),
+        sa.UniqueConstraint("recording_id", "fence", name=op.f("uq_transfers_recording_id_fence")),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_transfers_ended", "transfers", ["ended_at"], unique=False)

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from sqlalchemy import text
+
+from audio_extract.tracker import Owner, Page, RecordingRow, RetryPolicy, State, Tracker
+from audio_extract.web.view import RecordingView, StatsView
+from support.recordings import NOW, after, recording, stored
+
+ME = Owner("here", 1, "boot.namespace.1")
+DAY = 86_400
+
+
+def fill(tracker: Tracker, count: int, *, start: float = 0, step: float = 1, prefix: str = "r") -> None:
+    for number in range(count):
+        tracker.record([recording(f"{prefix}{number:03}")], after(start + number * step))
+
+
+def quarantine(tracker: Tracker, seconds: float, limit: int) -> None:
+    for claim in tracker.claim(ME, after(seconds), limit=limit):
+        tracker.fail(
+            claim, after(seconds), code="media.no_audio", kind="media", message="no", policy=RetryPolicy()
+        )
+
+
+def ids(page: Page) -> list[str]:
+    return [row.source_id for row in page.rows]
+
+
+def test_recent_ones_are_newest_first_and_not_older_than_asked_for(tracker: Tracker) -> None:
+    fill(tracker, 5, step=DAY)
+    now = after(4 * DAY)
+    assert ids(tracker.recent(now, days=2, limit=10)) == ["r004", "r003", "r002"]
+    assert ids(tracker.recent(now, days=30, limit=2)) == ["r004", "r003"]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 12, 13])
+def test_pages_hold_every_recording_once_even_of_one_moment(tracker: Tracker, limit: int) -> None:
+    tracker.record([recording(f"a{number}") for number in range(6)], NOW)
+    tracker.record([recording(f"b{number}") for number in range(6)], after(1))
+    found: list[str] = []
+    cursor = None
+    pages = 0
+    while True:
+        page = tracker.recent(after(2), days=1, limit=limit, cursor=cursor)
+        assert len(page.rows) <= limit
+        found += ids(page)
+        pages += 1
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert len(found) == len(set(found)) == 12
+    assert found == sorted(found[:6], reverse=True) + sorted(found[6:], reverse=True)
+    assert pages == -(-12 // limit)
+
+
+def test_what_arrives_while_somebody_pages_moves_no_row_to_another_page(tracker: Tracker) -> None:
+    fill(tracker, 6)
+    first = tracker.listing(limit=3)
+    fill(tracker, 2, start=100, prefix="new")
+    second = tracker.listing(limit=3, cursor=first.next_cursor)
+    assert ids(first) + ids(second) == ["r005", "r004", "r003", "r002", "r001", "r000"]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "1", "1-", "-1", "1-2-3", " 1-2", "1-2\n", "٣-٣", "9" * 18 + "-1", "1-" + "9" * 30, "1-2;--"],
+)
+def test_a_cursor_that_is_not_ours_is_refused(tracker: Tracker, cursor: str) -> None:
+    for read in (
+        lambda: tracker.recent(NOW, days=1, limit=1, cursor=cursor),
+        lambda: tracker.failed(limit=1, cursor=cursor),
+        lambda: tracker.listing(limit=1, cursor=cursor),
+    ):
+        with pytest.raises(ValueError, match="not a cursor"):
+            read()
+
+
+def test_failed_ones_include_the_quarantined_and_nothing_else(tracker: Tracker) -> None:
+    fill(tracker, 4)
+    quarantine(tracker, 10, 2)
+    (claim,) = tracker.claim(ME, after(11))
+    tracker.fail(claim, after(11), code="x", kind="transient", message="no", policy=RetryPolicy())
+    page = tracker.failed(limit=2)
+    assert ids(page) == ["r002", "r001"]
+    assert ids(tracker.failed(limit=2, cursor=page.next_cursor)) == ["r000"]
+    assert [row.next_attempt_at is not None for row in page.rows] == [True, False]
+    assert sorted(tracker.failed_ids()) == sorted(row.id for row in tracker.failed(limit=9).rows)
+    assert len(tracker.retry_failed(after(12))) == 3
+    assert tracker.failed(limit=9).rows == []
+
+
+def test_lists_can_be_limited_to_states(tracker: Tracker) -> None:
+    fill(tracker, 3)
+    quarantine(tracker, 10, 1)
+    assert ids(tracker.listing(states=[State.QUARANTINED])) == ["r000"]
+    assert ids(tracker.listing(states=[State.PENDING])) == ["r002", "r001"]
+    assert len(ids(tracker.listing(states=[State.PENDING, State.QUARANTINED]))) == 3
+    assert ids(tracker.listing(states=[State.COMPLETED])) == []
+
+
+def test_counts_and_sums_are_those_of_the_rows(tracker: Tracker) -> None:
+    assert set(tracker.counts().values()) == {0}
+    assert tracker.stats().total == 0
+    assert tracker.stats().audio_seconds == 0
+    fill(tracker, 6)
+    done, failed, _ = tracker.claim(ME, after(10), limit=3)
+    tracker.complete(done, stored(audio_seconds=61.5, size_bytes=12_345), after(11))
+    tracker.fail(failed, after(12), code="x", kind="transient", message="no", policy=RetryPolicy())
+    tracker.skip("drive", "r005", "name", after(13))
+    tracker.record([recording("d", settled=False)], after(14))
+    counts = tracker.counts()
+    assert counts == {
+        State.DISCOVERED: 1,
+        State.PENDING: 2,
+        State.IN_PROGRESS: 1,
+        State.COMPLETED: 1,
+        State.FAILED: 1,
+        State.QUARANTINED: 0,
+        State.SKIPPED: 1,
+    }
+    stats = tracker.stats()
+    assert (stats.total, stats.completed, stats.failed, stats.pending, stats.in_progress, stats.skipped) == (
+        7, 1, 1, 3, 1, 1
+    )  # fmt: skip
+    assert (stats.audio_seconds, stats.source_bytes, stats.stored_bytes) == (61.5, 1000, 12_345)
+    assert tracker.due(after(15)) == 2
+
+
+def test_rows_have_what_the_page_and_the_api_show() -> None:
+    ours = {item.name for item in fields(RecordingRow)}
+    # The remedy is looked up by the error's code where it is shown.
+    assert {item.name for item in fields(RecordingView)} - {"remedy"} <= ours
+    from audio_extract.tracker import Stats
+
+    assert {item.name for item in fields(StatsView)} == {item.name for item in fields(Stats)}
+
+
+def test_a_recording_is_found_by_each_of_its_names(tracker: Tracker) -> None:
+    tracker.record([recording("abc"), recording("meetings/a b.mp4", source="local"), recording("2")], NOW)
+    abc = tracker.find("abc")
+    assert abc is not None
+    for name in ("drive://abc", "drive:abc", abc.id):
+        assert tracker.find(name) == abc
+    assert (found := tracker.find("meetings/a b.mp4")) is not None
+    assert found.source == "local"
+    # A number is our id first; with its source it is unmistakable.
+    two = tracker.find("drive:2")
+    assert two is not None
+    assert two.source_id == "2"
+    for unknown in ("drive:meetings/a b.mp4", "nothing", "0", "9" * 40, "-1", "", "1 OR 1=1"):
+        assert tracker.find(unknown) is None
+        assert tracker.recording(unknown) is None
+    assert tracker.audit("nonsense") == []
+    assert tracker.attempts_of("nonsense") == []
+    assert tracker.chunks_of("nonsense") == []
+
+
+def test_unknown_ids_and_those_in_progress_are_left_out_by_retry_and_forget(tracker: Tracker) -> None:
+    fill(tracker, 2)
+    (held,) = tracker.claim(ME, after(10))
+    others = [row.id for row in tracker.listing().rows if row.id != held.id]
+    wanted = [held.id, *others, "12345", "x", "9" * 30]
+    assert tracker.retry(wanted, after(11)) == others
+    assert tracker.forget(wanted, after(12)) == others
+    assert ids(tracker.listing()) == ["r000"]
+
+
+def test_reprocessing_what_is_completed_has_to_be_asked_for(tracker: Tracker) -> None:
+    fill(tracker, 1)
+    (claim,) = tracker.claim(ME, NOW)
+    tracker.complete(claim, stored(), after(1))
+    assert tracker.retry([claim.id], after(2)) == []
+    assert tracker.retry([claim.id], after(2), completed=True) == [claim.id]
+    (again,) = tracker.claim(ME, after(3))
+    assert again.attempt == 1
+
+
+def test_what_was_forgotten_is_new_again_under_another_id(tracker: Tracker) -> None:
+    tracker.record([recording()], NOW)
+    (row,) = tracker.listing().rows
+    tracker.forget([row.id], after(1))
+    assert tracker.record([recording()], after(2)).new == 1
+    (again,) = tracker.listing().rows
+    assert int(again.id) > int(row.id)
+    assert [entry.event for entry in tracker.audit(row.id)] == ["recorded", "forgotten"]
+
+
+def test_the_audit_log_can_only_be_added_to(tracker: Tracker) -> None:
+    from sqlalchemy.exc import DBAPIError
+
+    fill(tracker, 1)
+    for statement in ("UPDATE audit_log SET event = 'nothing'", "DELETE FROM audit_log"):
+        with pytest.raises(DBAPIError, match="only ever added to"), tracker._database.write() as connection:
+            connection.execute(text(statement))
+    assert [entry.event for entry in tracker.audit()] == ["recorded"]
+
+
+def test_the_database_itself_refuses_states_that_make_no_sense(tracker: Tracker) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    fill(tracker, 1)
+    for values in (
+        "state = 'unheard of'",
+        "state = 'in_progress', next_attempt_at = NULL",
+        "lease_owner = 'somebody', lease_expires_at = next_attempt_at",
+        "state = 'completed'",
+        "next_attempt_at = NULL",
+    ):
+        with pytest.raises(IntegrityError), tracker._database.write() as connection:
+            connection.execute(text(f"UPDATE recordings SET {values}"))  # noqa: S608
+
+
+@pytest.fixture
+def many(tracker: Tracker) -> Tracker:
+    """Enough rows, some seconds apart, that both databases prefer an index where one fits."""
+    if tracker._database.file:
+        moment = "strftime('%Y-%m-%d %H:%M:%S.000000', '2026-01-29 10:00:00', '-' || n || ' seconds')"
+    else:
+        moment = "TIMESTAMPTZ '2026-01-29 10:00:00+00' - n * INTERVAL '1 second'"
+    state = "CASE WHEN n % 100 = 0 THEN 'failed' WHEN n % 3 = 0 THEN 'pending' ELSE 'completed' END"
+    with tracker._database.write() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO recordings (source, source_id, name, state, state_changed_at, discovered_at, "  # noqa: S608
+                "next_attempt_at) "
+                "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 20000) "
+                f"SELECT 'drive', 'id' || n, 'name', {state}, {moment}, {moment}, "
+                f"CASE WHEN {state} = 'pending' THEN {moment} ELSE NULL END FROM t"
+            )
+        )
+    with tracker._database.write() as connection:
+        connection.execute(text("ANALYZE"))
+    return tracker
+
+
+def plans(tracker: Tracker) -> list[str]:
+    """Run the queries of the service, and ask the database how it does each."""
+    from sqlalchemy import event
+
+    statements: list[tuple[str, object]] = []
+    engine = tracker._database.engine
+
+    def keep(_c: object, _u: object, statement: str, parameters: object, *_rest: object) -> None:
+        if statement.lstrip().startswith("SELECT") and "FROM recordings" in statement:
+            statements.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", keep)
+    try:
+        tracker.claim(ME, after(1), limit=2)
+        tracker.recent(after(1), days=7, limit=50)
+        page = tracker.listing(states=[State.FAILED], limit=50)
+        tracker.listing(states=[State.COMPLETED], limit=50, cursor=page.next_cursor)
+        tracker.failed(limit=50)
+        tracker.next_due_at()
+        tracker.recover(after(0))
+    finally:
+        event.remove(engine, "before_cursor_execute", keep)
+    prefix = "EXPLAIN QUERY PLAN " if tracker._database.file else "EXPLAIN "
+    with tracker._database.read() as connection:
+        return [
+            "\n".join(
+                " ".join(map(str, row))
+                for row in [*connection.exec_driver_sql(prefix + statement, parameters)]  # type: ignore[arg-type]
+            )
+            for statement, parameters in statements
+        ]
+
+
+def test_claiming_and_listing_use_an_index_and_sort_nothing(many: Tracker) -> None:
+    found = plans(many)
+    assert len(found) == 9
+    for plan in found:
+        assert "ix_recordings_" in plan, plan
+        assert "Seq Scan on recordings" not in plan, plan
+        # PostgreSQL sorts the few leases of one moment by id; everything else comes sorted.
+        assert "TEMP B-TREE" not in plan, plan
+        assert "Sort " not in plan.replace("Incremental Sort", "") or "ix_recordings_lease" in plan, plan
