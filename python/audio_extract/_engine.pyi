@@ -15,6 +15,16 @@ from audio_extract.engine_types import (
     TransferRequest,
 )
 
+__all__ = [
+    "CancelToken",
+    "Progress",
+    "__version__",
+    "crc32c_file",
+    "error_codes",
+    "probe",
+    "transfer",
+]
+
 __version__: str
 
 @final

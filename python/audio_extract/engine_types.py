@@ -117,7 +117,7 @@ class Fetch(TypedDict):
 
 
 class Retry(TypedDict):
-    """How failed requests are tried again: ``min(base * 2^n, max)`` plus jitter; ``Retry-After`` is honoured."""
+    """How failed requests are tried again: ``min(base * 2^n, max)`` plus jitter; ``Retry-After`` counts."""
 
     max_attempts: NotRequired[int]
     """Tries of one request without progress; 7 by default."""
@@ -230,7 +230,7 @@ class ProbeTrack(TypedDict):
     channels: int | None
     duration_seconds: float | None
     copy_extension: str
-    """File name extension of a ``copy`` of this track: ``m4a``, ``ogg``, ``mp3``, ``flac``, ``wav`` or ``mka``."""
+    """Extension of a ``copy`` of this track: ``m4a``, ``ogg``, ``mp3``, ``flac``, ``wav`` or ``mka``."""
 
 
 class ProbePlan(TypedDict):

@@ -146,7 +146,7 @@ class InternalError(AudioExtractError):
     kind = "bug"
 
 
-#: The engine's ``ErrorKind`` (snake case) → the exception that ``_engine`` raises. A test compares the two lists.
+#: The engine's ``ErrorKind`` (snake case) → the exception ``_engine`` raises. A test compares the two lists.
 ERROR_KINDS: dict[str, type[AudioExtractError]] = {
     error.kind: error
     for error in (
