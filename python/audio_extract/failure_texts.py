@@ -165,6 +165,10 @@ FAILURES: Final[dict[str, Failure]] = {
     "internal.bug": Failure(
         "the program made a mistake", "report it with the log of this transfer, then retry"
     ),
+    "source.not_configured": Failure(
+        "its source is not in the settings any more",
+        "set it again (google_drive.recordings_folder_id or sources.local.path), then retry; else forget it",
+    ),
     "config.invalid": _said("a setting is wrong", "correct the setting that the message names"),
     "config.missing": _said("a setting is missing", "set what the message names"),
     "config.file_not_found": _said(

@@ -140,7 +140,7 @@ def test_the_example_as_it_is_means_all_defaults(tmp_path: Path) -> None:
 def test_the_example_in_configs_is_the_generated_one() -> None:
     example = CONFIGS / "audio_extract_config.example.yaml"
     assert example.read_text(encoding="utf-8") == example_text(), (
-        "run: audio-extract config init --force configs/audio_extract_config.example.yaml"
+        "run: audio-extract config init configs/audio_extract_config.example.yaml --yes"
     )
 
 
