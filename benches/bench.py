@@ -194,8 +194,8 @@ def main() -> None:
             result = Result(workload.name, workload.at_least)
             ours = [program, "extract", source, "-o", "gs://bench/audio/", "-q", *workload.ours]
             peer = [
-                *(sys.executable, peer_script, HOUR, "bench", f"peer{workload.peer_suffix}"),
-                *("--suffix", workload.peer_suffix, "--ffmpeg", ffmpeg, "--", *workload.peer),
+                *(sys.executable, peer_script, "--suffix", workload.peer_suffix, "--ffmpeg", ffmpeg),
+                *(HOUR, "bench", f"peer{workload.peer_suffix}", "--", *workload.peer),
             ]
             print(f"\n{workload.name}\n  A: {shlex.join(ours)}\n  B: {shlex.join(peer)}", flush=True)
             for number in range(arguments.pairs):
