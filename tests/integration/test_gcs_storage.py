@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import socket
@@ -13,7 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import google.auth.credentials
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from audio_extract import _engine
 from audio_extract.credentials import CLOUD_PLATFORM, GoogleCredentials
@@ -285,6 +289,41 @@ def test_at_an_emulator_links_are_unsigned_and_work(place: Place, audio: Path) -
 
 def test_a_public_bucket_needs_no_signature(place: Place) -> None:
     assert place.adapter(public_access=True).get_url("a b.mp3") == f"{place.server.url}/{BUCKET}/a%20b.mp3"
+
+
+def test_without_a_private_key_iam_signs(place: Place, audio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # IAM's address is fixed in Google's client, so its answer is made here, with the account's real key.
+    account = place.state.accounts.add(ServiceAccount())
+    asked: list[tuple[str, str]] = []
+
+    def sign_blob(message: str, token: str, email: str, _universe: str = "googleapis.com") -> str:
+        asked.append((token, email))
+        signature = account._key.sign(message.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return base64.b64encode(signature).decode()
+
+    class OfThisMachine(google.auth.credentials.Credentials):
+        service_account_email = account.email
+
+        def refresh(self, request: object) -> None:
+            self.token = place.state.accounts.issue()
+
+    class Keyless(GoogleCredentials):
+        def current(self) -> google.auth.credentials.Credentials:
+            return machine
+
+    machine = OfThisMachine()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr("google.cloud.storage._signing._sign_message", sign_blob)
+    adapter = place.adapter(
+        credentials=Keyless(key_file=None, scopes=(), setting="storage.gcs.credentials_path")
+    )
+    save(adapter, audio)
+    url = adapter.get_url(NAME)
+    assert asked == [(machine.token, account.email)]
+    assert fetch(url) == audio.read_bytes()
+    machine.service_account_email = "default"
+    with pytest.raises(ConfigurationError, match=r"storage\.gcs\.credentials_path"):
+        adapter.get_url(NAME)
+    assert adapter.check().can_sign is False
 
 
 # Signing in.
