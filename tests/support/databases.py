@@ -40,7 +40,7 @@ def postgresql_server() -> Iterator[str]:
     try:
         yield server.get_uri()
     finally:
-        server.stop()
+        server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
 

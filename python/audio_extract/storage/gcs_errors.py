@@ -48,7 +48,8 @@ def gcs_errors(bucket: str, name: str, credentials: GoogleCredentials | None) ->
         yield
     except GoogleAuthError as error:
         if credentials is None:
-            raise
+            # The server wants somebody to sign in, and there is nobody who could.
+            raise _of_status(401, error, bucket, name, None) from error
         raise credentials.refused(error) from error
     except DataCorruption as error:
         raise CorruptionError(

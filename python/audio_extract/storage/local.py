@@ -277,7 +277,11 @@ class LocalStorageAdapter:
                     )
 
     def _write(self, target: Path, fill: Callable[[BinaryIO], object], *, exclusive: bool) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            # Not the name is taken: a file stands where a folder has to be.
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from error
         if self._is_direct():
             with target.open("xb" if exclusive else "wb") as file:
                 fill(file)

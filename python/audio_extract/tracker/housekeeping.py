@@ -118,4 +118,7 @@ class Housekeeping:
                 delete(transfers).where(transfers.c.ended_at < before, ~last.exists())
             )
             old_runs = connection.execute(delete(sync_history).where(sync_history.c.ended_at < before))
+            if self._database.file is not None:
+                # PostgreSQL keeps its statistics itself; without them SQLite takes the wrong index for lists.
+                connection.exec_driver_sql("PRAGMA optimize")
             return old_transfers.rowcount + old_runs.rowcount
