@@ -43,7 +43,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     metrics.set_build(version=metadata.version("audio-extract"), engine=_engine.__version__)
     with ExitStack() as stack:
         tracker = stack.enter_context(Tracker.open(settings))
-        yield Service(
+        service = Service(
             settings,
             tracker=tracker,
             sources=sources,
@@ -52,6 +52,8 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
             traces=traces,
             metrics=metrics,
         )
+        stack.callback(service.close)
+        yield service
 
 
 def ffmpeg_finder(settings: Settings) -> Callable[[], FoundFfmpeg]:

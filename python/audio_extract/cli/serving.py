@@ -50,14 +50,15 @@ def serve(settings: Settings, invocation: Invocation, *, open_browser: bool = Fa
         stopping = Stop(service)
         with watching_signals(stopping.on_signal):
             service.start()
-            stack.callback(service.stop, 0)
-            announce(web, invocation)
-            if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:
-                import webbrowser
+            try:
+                announce(web, invocation)
+                if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:
+                    import webbrowser
 
-                webbrowser.open(f"http://{web.host_of('dashboard')}:{web.ports['dashboard']}/")
-            stopping.wait()
-            service.stop()
+                    webbrowser.open(f"http://{web.host_of('dashboard')}:{web.ports['dashboard']}/")
+                stopping.wait()
+            finally:
+                service.stop()
     invocation.say("stopped: nothing was left behind")
 
 

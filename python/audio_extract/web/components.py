@@ -43,8 +43,8 @@ def component_checks(
     started = now()
 
     def database() -> ComponentHealth:
-        stats = tracker.stats()
-        return _healthy(f"{stats.total} recordings in {tracker.location}")
+        tracker.counts()
+        return _healthy(f"{tracker.location} answers")
 
     def ffmpeg() -> ComponentHealth:
         from audio_extract.ffmpeg import find_ffmpeg

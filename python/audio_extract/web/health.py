@@ -53,7 +53,7 @@ class HealthMonitor:
         self,
         checks: Mapping[str, Callable[[], ComponentHealth]],
         *,
-        interval_seconds: float = 30,
+        interval_seconds: float = 15,
         timeout_seconds: float = 5,
     ) -> None:
         self._checks = dict(checks)
