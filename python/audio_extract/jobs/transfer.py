@@ -149,14 +149,16 @@ class TransferJob:
     def _attempt(self, active: ActiveTransfer, span: TransferSpan, reports: list[TransferReport]) -> bool:
         """Transfer or adopt; True when it was adopted."""
         claim = active.claim
-        recording = Recording(**claim.recording_fields())
-        source = self.sources.get(recording.source)
+        source = self.sources.get(claim.source)
         if source is None:
             raise InternalError(
-                f"{recording.name} comes from '{recording.source}', which is not configured any more; "
+                f"{claim.name} comes from '{claim.source}', which is not configured any more; "
                 f"add it again, or remove the recording with 'audio-extract forget {claim.id}'",
                 code="source.not_configured",
             )
+        # What was adopted from the earlier service's database knows neither revision nor time.
+        known = claim.revision is not None and claim.created_at is not None
+        recording = Recording(**claim.recording_fields()) if known else source.get(claim.source_id)
         extension = self._extension(recording, source, active)
         plan_id = plan.plan_id(self.settings)
         name = claim.object_name
@@ -179,7 +181,7 @@ class TransferJob:
                     local=self.storage.storage_type == "local",
                 )
                 if whose is Standing.OURS:
-                    self._adopt(claim, standing, plan_id, span)
+                    self._adopt(claim, recording, standing, plan_id=plan_id, span=span)
                     return True
                 if whose is Standing.FOREIGN:
                     name, named_before, serial = None, False, serial + 1
@@ -264,7 +266,9 @@ class TransferJob:
             "source": f"{recording.source}:{recording.source_id}",
         }
 
-    def _adopt(self, claim: Claim, standing: StoredFile, plan_id: str, span: TransferSpan) -> None:
+    def _adopt(
+        self, claim: Claim, recording: Recording, standing: StoredFile, *, plan_id: str, span: TransferSpan
+    ) -> None:
         log = self.storage.get_log(plan.log_name(standing.name, self.settings)) or {}
         audio_seconds = log.get("audio_seconds")
         self.tracker.complete(
@@ -281,6 +285,7 @@ class TransferJob:
             ),
             self.now(),
             plan_id=plan_id,
+            revision=recording.revision,
             adopted=True,
             trace_id=span.trace_id,
         )
@@ -336,6 +341,7 @@ class TransferJob:
                 ),
                 now,
                 plan_id=plan_id,
+                revision=recording.revision,
                 report=dict(report),
                 trace_id=span.trace_id,
             )
