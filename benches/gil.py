@@ -70,9 +70,7 @@ def main() -> None:
         idle = rate_during(lambda: time.sleep(3))
         busy = rate_during(copy)
         ratios.append(busy / idle)
-        print(
-            f"{number + 1}/3: idle {idle / 1e6:.2f} M/s, during a copy {busy / 1e6:.2f} M/s, {busy / idle:.3f}"
-        )
+        print(f"{number + 1}/3: {idle / 1e6:.2f} M/s idle, {busy / 1e6:.2f} M/s busy: {busy / idle:.3f}")
     print(f"median {statistics.median(ratios):.3f}")
 
 
