@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -528,3 +529,14 @@ def test_without_an_emulator_a_missing_key_file_is_a_configuration_error(tmp_pat
         source.check()
     source.close()
     assert caught.value.exit_code == 2
+
+
+def test_many_threads_share_a_source_and_each_gets_its_own_answer(drive: Drive) -> None:
+    file_ids = [drive.add(f"{number}.mp4") for number in range(40)]
+    source = drive.source()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda file_id: source.get(file_id).source_id, file_ids))
+    assert found == file_ids
+    # Connections are kept: no more of them than threads.
+    connections = {one.connection for one in drive.state.requests.records()}
+    assert len(connections) <= 8
