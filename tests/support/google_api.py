@@ -144,10 +144,14 @@ class CheckedSession(requests.Session):
         self.discovery = discovery
         self._turn = threading.RLock()
         self._closed = False
+        self._responses: list[requests.Response] = []
 
     def close(self) -> None:
         with self._turn:
             self._closed = True
+            # The client leaves a streamed answer open when it tries again.
+            for response in self._responses:
+                response.close()
             super().close()
 
     def configure_mtls_channel(self, *_args: Any) -> None:
@@ -159,6 +163,7 @@ class CheckedSession(requests.Session):
             if self._closed:
                 raise requests.ConnectionError("the test is over")
             response = super().request(method, url, *args, **kwargs)
+            self._responses.append(response)
         if "alt=media" not in str(url):
             kind = response.headers.get("content-type", "")
             self.discovery.check(str(method), str(url), response.status_code, kind, response.content)
