@@ -85,7 +85,6 @@ lint-python:
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict
 	@cd $(CURDIR) && $(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
-	@$(BIN)/lint-imports --no-logo
 
 lint-rust: $(CARGO_DENY)
 	@cargo fmt --all --check

@@ -170,7 +170,6 @@ class TransferJob:
                 if not self.tracker.assign_object_name(claim, name, self.now()):
                     name, serial = None, serial + 1
                     continue
-            overwrite = False
             standing = self.storage.stat(name)
             if standing is not None:
                 whose = judge(
@@ -186,10 +185,9 @@ class TransferJob:
                 if whose is Standing.FOREIGN:
                     name, named_before, serial = None, False, serial + 1
                     continue
-                overwrite = True
             try:
                 report = self._transfer(
-                    active, recording, source, name=name, plan_id=plan_id, span=span, overwrite=overwrite
+                    active, recording, source, name=name, plan_id=plan_id, span=span, replace=standing
                 )
             except DestinationExistsError:
                 # Somebody was faster: look again whose it is. The name stays ours in the database.
@@ -228,16 +226,15 @@ class TransferJob:
         name: str,
         plan_id: str,
         span: TransferSpan,
-        overwrite: bool,
+        replace: StoredFile | None,
     ) -> TransferReport:
         sink = self.storage.engine_sink(
             name,
             content_type=plan.CONTENT_TYPES[name.rpartition(".")[2]],
             metadata=object_metadata(recording, plan_id, span.trace_id),
+            replace=replace,
         )
-        if sink["kind"] == "file":
-            sink["overwrite"] = overwrite
-        else:
+        if sink["kind"] == "gcs":
             sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
         request: TransferRequest = {
             "source": source.engine_source(recording),
