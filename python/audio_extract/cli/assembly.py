@@ -26,7 +26,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     """
     from audio_extract import _engine
     from audio_extract.jobs.service import Service
-    from audio_extract.settings import require_destination, require_source
+    from audio_extract.settings import bucket_key_file, drive_key_file, require_destination, require_source
     from audio_extract.sources.factory import build_sources
     from audio_extract.storage.factory import StorageFactory
     from audio_extract.telemetry.metrics import Metrics
@@ -34,6 +34,11 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
 
     require_source(settings)
     require_destination(settings)
+    # Key files are read again when they are replaced; here only to say at once that one is missing.
+    if settings.google_drive.recordings_folder_id:
+        drive_key_file(settings)
+    if settings.storage_type == "gcs":
+        bucket_key_file(settings)
     ffmpeg = ffmpeg_finder(settings)
     # A missing program is said at the start, and not once for each recording.
     ffmpeg()
