@@ -54,7 +54,7 @@ class Verifier:
     """
 
     def __init__(self, tracker: Tracker, bucket: Any, prefix: str, ffmpeg: Path) -> None:
-        self._tracker = tracker
+        self.tracker = tracker
         self._bucket = bucket
         self._ffmpeg = ffmpeg
         when = r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}"
@@ -64,7 +64,7 @@ class Verifier:
         """Return what is not as it must be, one sentence each; nothing when all is well."""
         found: list[str] = []
         for one in expected:
-            row = self._tracker.find(one.source_id)
+            row = self.tracker.find(one.source_id)
             if row is None:
                 found.append(f"{one.name}: the tracker does not know it")
             elif one.error_code is None:
