@@ -31,10 +31,13 @@ SERVICE_VARIABLES = (
 
 #: What `make test-real` is given; read by tests/real only.
 KEPT_VARIABLES = ("AUDIO_EXTRACT_TEST_",)
+KEY_VARIABLE = "AUDIO_EXTRACT_TEST_KEY"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Clear the environment before anything is imported or started, fixtures of any scope included."""
+    if key := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+        os.environ.setdefault(KEY_VARIABLE, key)
     for name in list(os.environ):
         if name.startswith(SERVICE_VARIABLES) and not name.startswith(KEPT_VARIABLES):
             del os.environ[name]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from audio_extract.cli.invocation import Invocation
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.jobs.service import Service
+    from audio_extract.jobs.transfer import Outcome
+    from audio_extract.notify import EmailNotifier
     from audio_extract.settings import Settings
     from audio_extract.telemetry.traces import Traces
 
@@ -26,6 +28,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     """
     from audio_extract import _engine
     from audio_extract.jobs.service import Service
+    from audio_extract.notify import EmailNotifier
     from audio_extract.settings import bucket_key_file, drive_key_file, require_destination, require_source
     from audio_extract.sources.factory import build_sources
     from audio_extract.storage.factory import StorageFactory
@@ -46,7 +49,9 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     storage = StorageFactory.create(settings)
     metrics = Metrics()
     metrics.set_build(version=metadata.version("audio-extract"), engine=_engine.__version__)
+    notifier = EmailNotifier(settings.monitoring.notifications.email)
     with ExitStack() as stack:
+        stack.callback(notifier.close)
         tracker = stack.enter_context(Tracker.open(settings))
         service = Service(
             settings,
@@ -56,9 +61,22 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
             ffmpeg=ffmpeg,
             traces=traces,
             metrics=metrics,
+            on_outcome=lambda outcome: _tell(notifier, outcome),
         )
         stack.callback(service.close)
         yield service
+
+
+def _tell(notifier: EmailNotifier, outcome: Outcome) -> None:
+    """Tell people how a transfer ended; one that was stopped is no news."""
+    from audio_extract.failure_texts import failure_text
+
+    error, name = outcome.error, outcome.claim.name
+    if error is not None:
+        if error.kind != "cancelled":
+            notifier.failed(failure_text(error.code, name, error.message))
+    elif outcome.state == "completed" and not outcome.adopted:
+        notifier.stored(name)
 
 
 def ffmpeg_finder(settings: Settings) -> Callable[[], FoundFfmpeg]:

@@ -97,6 +97,7 @@ class Service:
         ffmpeg: Finds the program; called when it is needed.
         traces: Where spans go.
         metrics: What is counted.
+        on_outcome: Told of each transfer as it ends, in its thread; must not raise.
         now: The clock.
     """
 
@@ -110,6 +111,7 @@ class Service:
         ffmpeg: Callable[[], FoundFfmpeg],
         traces: Traces | None = None,
         metrics: Metrics | None = None,
+        on_outcome: Callable[[Outcome], None] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
@@ -119,6 +121,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.active = ActiveTransfers()
         self._traces = traces or Traces()
+        self._on_outcome = on_outcome
         self._now = now
         self._owner = Owner.current()
         self._job = TransferJob(
@@ -334,6 +337,8 @@ class Service:
                 if outcome is not None:
                     ended_with = outcome
                     self.active.remove(active)
+                    if self._on_outcome is not None:
+                        self._on_outcome(ended_with)
                     ended(ended_with)
                 else:
                     self.active.remove(active)
