@@ -92,7 +92,7 @@ def google(tmp_path: Path) -> Iterator[Google]:
 
 
 def expected_of(google: Google, service: Service) -> list[Expected]:
-    """Every recording of the folder that the rules want. Media that cannot be read may be there, but not only."""
+    """Every recording that the rules want; some may be media that cannot be read, but not all."""
     found = []
     for source in service.sources:
         for recording in source.list():
