@@ -1,4 +1,4 @@
-"""A stage knows only what comes before it. The contracts stand in pyproject.toml, with their reasons as names."""
+"""A stage knows only what comes before it. The contracts stand in pyproject.toml; their names say why."""
 
 from __future__ import annotations
 
