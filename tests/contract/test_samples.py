@@ -141,6 +141,27 @@ def test_a_long_recording_is_made_by_copying(
     assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
 
 
+def chunk_counts(path: Path) -> list[int]:
+    """Number of chunks of each track (ISO/IEC 14496-12, 8.7.5)."""
+    data = path.read_bytes()
+    index = data[data.rindex(b"moov") :]
+    return [int.from_bytes(index[at.end() + 4 : at.end() + 8], "big") for at in re.finditer(b"stco", index)]
+
+
+def test_picture_and_sound_can_take_turns_as_in_meets_recordings(ffprobe: Path, tmp_path: Path) -> None:
+    binary = wheel_ffmpeg()
+    usual = generate_long(tmp_path, binary, hours=0.05, size=(320, 180), megabytes_per_hour=200)
+    assert min(chunk_counts(usual)) > 2000
+    made = generate_long(
+        tmp_path, binary, hours=0.05, size=(320, 180), megabytes_per_hour=200, interleave_seconds=1
+    )
+    assert all(150 < count < 300 for count in chunk_counts(made))
+    assert "moof" not in boxes(made)
+    assert float(probe(ffprobe, made)["format"]["duration"]) == pytest.approx(180, abs=0.5)
+    with pytest.raises(ValueError, match="index first"):
+        generate_long(tmp_path, binary, moov_first=True, interleave_seconds=1)
+
+
 def test_an_ffmpeg_that_fails_is_an_error_that_says_so(tmp_path: Path) -> None:
     broken = tmp_path / "ffmpeg"
     broken.write_text("#!/bin/sh\necho 'no codecs today' >&2\nexit 1\n")

@@ -151,6 +151,7 @@ def generate_long(
     *,
     hours: float = 1.0,
     moov_first: bool = False,
+    interleave_seconds: float | None = None,
     megabytes_per_hour: float = 400.0,
     size: tuple[int, int] = (1280, 720),
 ) -> Path:
@@ -161,12 +162,18 @@ def generate_long(
         ffmpeg: The FFmpeg to make it with.
         hours: Length.
         moov_first: Whether the index comes before the media; by default it comes behind it.
+        interleave_seconds: Picture and sound take turns about so often, as in Meet's recordings; by default
+            after every picture, as FFmpeg writes. Needs FFmpeg 7.1, which imageio-ffmpeg has, and leaves the
+            index at the end.
         megabytes_per_hour: Size, reached by the picture's bit rate.
         size: Width and height of the picture.
 
     Raises:
-        SampleError: FFmpeg failed.
+        SampleError: FFmpeg failed, or is too old for ``interleave_seconds``.
+        ValueError: ``interleave_seconds`` with ``moov_first``.
     """
+    if moov_first and interleave_seconds is not None:
+        raise ValueError("FFmpeg interleaves again when it puts the index first")
     directory.mkdir(parents=True, exist_ok=True)
     place = "first" if moov_first else "last"
     path = directory / f"long-{hours:g}h-moov-{place}.mp4"
@@ -177,6 +184,10 @@ def generate_long(
         studio.record(base, voices=[(1, 118.0)])
         loops = ["-stream_loop", "-1", "-i", str(base), "-t", str(hours * 3600)]
         flags = ["-movflags", "+faststart"] if moov_first else []
+        if interleave_seconds is not None:
+            # A fragment becomes one chunk of each track when FFmpeg makes a plain file of a fragmented one.
+            microseconds = str(round(interleave_seconds * 1_000_000))
+            flags = ["-movflags", "+hybrid_fragmented", "-frag_duration", microseconds]
         studio.run(*loops, "-map", "0", "-c", "copy", *flags, str(path))
     return path
 

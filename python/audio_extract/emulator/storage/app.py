@@ -9,6 +9,7 @@ from audio_extract.emulator.clock import Clock, system_clock
 from audio_extract.emulator.ranges import upload_range
 from audio_extract.emulator.storage.json_api import JsonApi
 from audio_extract.emulator.storage.state import StorageState
+from audio_extract.emulator.storage.upload_api import UploadApi
 from audio_extract.emulator.storage.xml_api import XmlApi
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class StorageEmulator(StorageState, Emulator):
 
     def routes(self) -> list[BaseRoute]:
         """The routes of both APIs."""
-        json_api = JsonApi(self, self.uploads, self.directory, self._authorise)
+        json_api = JsonApi(self, self._authorise)
+        upload_api = UploadApi(self, self.uploads, self.directory, self._authorise)
         xml_api = XmlApi(self, self.directory, self.accounts, self.clock)
-        return [*json_api.routes(), *xml_api.routes()]
+        return [*json_api.routes(), *upload_api.routes(), *xml_api.routes()]
 
     def kind_of(self, request: Request) -> str:
         """What a request is for, in one word."""

@@ -1,37 +1,25 @@
-"""The JSON API of the emulated Cloud Storage: buckets, objects, uploads, downloads.
+"""The JSON API of the emulated Cloud Storage: buckets, objects, copies, downloads.
 
 Reference: https://cloud.google.com/storage/docs/json_api/v1
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from audio_extract.emulator.content import READ_SIZE, ConcatenatedContent, Content, checksums
+from audio_extract.emulator.content import ConcatenatedContent, Content, checksums
 from audio_extract.emulator.errors import GoogleError
-from audio_extract.emulator.fields import masked
-from audio_extract.emulator.media import media_response
-from audio_extract.emulator.spool import Spool
+from audio_extract.emulator.storage.answers import base_url, bucket_name, download, resource_answer
 from audio_extract.emulator.storage.objects import Preconditions, StoredObject
 from audio_extract.emulator.storage.state import StorageState, page_start, page_token
-from audio_extract.emulator.uploads import (
-    UploadSession,
-    UploadSessions,
-    check_hashes,
-    compare_hashes,
-    json_body,
-    receive_media,
-    receive_multipart,
-)
+from audio_extract.emulator.uploads import json_body
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
@@ -43,21 +31,11 @@ class JsonApi:
 
     Args:
         state: What stands in the emulated service.
-        uploads: Its resumable sessions.
-        directory: Where contents above 1 MiB are kept.
         authorise: Refuses requests with 401.
     """
 
-    def __init__(
-        self,
-        state: StorageState,
-        uploads: UploadSessions,
-        directory: Path,
-        authorise: Callable[[Request], None],
-    ) -> None:
+    def __init__(self, state: StorageState, authorise: Callable[[Request], None]) -> None:
         self._state = state
-        self._uploads = uploads
-        self._directory = directory
         self._authorise = authorise
 
     def routes(self) -> list[BaseRoute]:
@@ -81,7 +59,6 @@ class JsonApi:
             Route(item + "/rewriteTo" + target, self._rewrite, methods=["POST"]),
             Route(item + "/copyTo" + target, self._copy, methods=["POST"]),
             Route("/download" + item, self._download, methods=["GET"]),
-            Route("/upload" + bucket + "/o", self._upload, methods=["POST", "PUT", "DELETE"]),
         ]
 
     # Buckets.
@@ -92,7 +69,7 @@ class JsonApi:
         prefix = request.query_params.get("prefix", "")
         base = base_url(request)
         items = [one.to_json(base) for one in self._state.buckets() if one.name.startswith(prefix)]
-        return _answer(request, {"kind": "storage#buckets", "items": items}, "Buckets")
+        return resource_answer(request, {"kind": "storage#buckets", "items": items}, "Buckets")
 
     async def _insert_bucket(self, request: Request) -> Response:
         self._authorise(request)
@@ -107,18 +84,18 @@ class JsonApi:
             storage_class=document.get("storageClass", "STANDARD"),
         )
         bucket.labels = dict(document.get("labels") or {})
-        return _answer(request, bucket.to_json(base_url(request)), "Bucket")
+        return resource_answer(request, bucket.to_json(base_url(request)), "Bucket")
 
     async def _get_bucket(self, request: Request) -> Response:
         self._authorise(request)
-        bucket = self._state.bucket(_bucket(request))
+        bucket = self._state.bucket(bucket_name(request))
         self._state.require("storage.buckets.get")
-        return _answer(request, bucket.to_json(base_url(request)), "Bucket")
+        return resource_answer(request, bucket.to_json(base_url(request)), "Bucket")
 
     async def _patch_bucket(self, request: Request) -> Response:
         self._authorise(request)
         self._state.require("storage.buckets.update")
-        bucket = self._state.bucket(_bucket(request))
+        bucket = self._state.bucket(bucket_name(request))
         document = await json_body(request)
         bucket.labels = {
             key: value
@@ -127,28 +104,28 @@ class JsonApi:
         }
         bucket.storage_class = document.get("storageClass", bucket.storage_class)
         bucket.metageneration += 1
-        return _answer(request, bucket.to_json(base_url(request)), "Bucket")
+        return resource_answer(request, bucket.to_json(base_url(request)), "Bucket")
 
     async def _delete_bucket(self, request: Request) -> Response:
         self._authorise(request)
         self._state.require("storage.buckets.delete")
-        self._state.remove_bucket(_bucket(request))
+        self._state.remove_bucket(bucket_name(request))
         return Response(status_code=204)
 
     async def _test_permissions(self, request: Request) -> Response:
         self._authorise(request)
-        self._state.bucket(_bucket(request))
+        self._state.bucket(bucket_name(request))
         asked = request.query_params.getlist("permissions")
         granted = [permission for permission in asked if self._state.permitted(permission)]
         answer = {"kind": "storage#testIamPermissionsResponse", "permissions": granted}
-        return _answer(request, answer, "TestIamPermissionsResponse")
+        return resource_answer(request, answer, "TestIamPermissionsResponse")
 
     # Objects.
 
     async def _list(self, request: Request) -> Response:
         """List objects: https://cloud.google.com/storage/docs/json_api/v1/objects/list."""
         self._authorise(request)
-        name = _bucket(request)
+        name = bucket_name(request)
         self._state.bucket(name)
         self._state.require("storage.objects.list")
         parameters = request.query_params
@@ -174,24 +151,24 @@ class JsonApi:
             answer["items"] = items
         if prefixes:
             answer["prefixes"] = prefixes
-        return _answer(request, answer, "Objects")
+        return resource_answer(request, answer, "Objects")
 
     async def _get(self, request: Request) -> Response:
         self._authorise(request)
         item = self._read(request)
         if request.query_params.get("alt") == "media":
             return download(request, item)
-        return _answer(request, item.to_json(base_url(request)), "Object")
+        return resource_answer(request, item.to_json(base_url(request)), "Object")
 
     async def _download(self, request: Request) -> Response:
         self._authorise(request)
         return download(request, self._read(request))
 
     def _read(self, request: Request) -> StoredObject:
-        self._state.bucket(_bucket(request))
+        self._state.bucket(bucket_name(request))
         self._state.require("storage.objects.get")
         parameters = request.query_params
-        item = self._state.object(_bucket(request), _object(request), _generation(parameters))
+        item = self._state.object(bucket_name(request), _object(request), _generation(parameters))
         Preconditions.of_query(parameters).check(item, reading=True)
         return item
 
@@ -199,26 +176,26 @@ class JsonApi:
         self._authorise(request)
         self._state.require("storage.objects.update")
         parameters = request.query_params
-        item = self._state.object(_bucket(request), _object(request), _generation(parameters))
+        item = self._state.object(bucket_name(request), _object(request), _generation(parameters))
         document = await json_body(request)
         item = self._state.patch(item, document, Preconditions.of_query(parameters))
-        return _answer(request, item.to_json(base_url(request)), "Object")
+        return resource_answer(request, item.to_json(base_url(request)), "Object")
 
     async def _update(self, request: Request) -> Response:
         """Replace all metadata: what the document does not name is removed."""
         self._authorise(request)
         self._state.require("storage.objects.update")
         parameters = request.query_params
-        item = self._state.object(_bucket(request), _object(request), _generation(parameters))
+        item = self._state.object(bucket_name(request), _object(request), _generation(parameters))
         document = await json_body(request)
         item = self._state.patch(item, document, Preconditions.of_query(parameters), replace=True)
-        return _answer(request, item.to_json(base_url(request)), "Object")
+        return resource_answer(request, item.to_json(base_url(request)), "Object")
 
     async def _delete(self, request: Request) -> Response:
         self._authorise(request)
         self._state.require("storage.objects.delete")
         parameters = request.query_params
-        item = self._state.object(_bucket(request), _object(request), _generation(parameters))
+        item = self._state.object(bucket_name(request), _object(request), _generation(parameters))
         self._state.remove(item, Preconditions.of_query(parameters))
         return Response(status_code=204)
 
@@ -234,14 +211,14 @@ class JsonApi:
         count = 0
         for source in sources:
             generation = None if source.get("generation") is None else int(source["generation"])
-            item = self._state.object(_bucket(request), str(source.get("name")), generation)
+            item = self._state.object(bucket_name(request), str(source.get("name")), generation)
             match = (source.get("objectPreconditions") or {}).get("ifGenerationMatch")
             Preconditions(generation_match=None if match is None else int(match)).check(item)
             parts.append(item.content)
             count += item.component_count or 1
         content = ConcatenatedContent(parts)
         target = self._state.write(
-            _bucket(request),
+            bucket_name(request),
             _object(request),
             content,
             crc32c=checksums(content).crc32c,
@@ -250,7 +227,7 @@ class JsonApi:
             preconditions=Preconditions.of_query(request.query_params),
             component_count=count,
         )
-        return _answer(request, target.to_json(base_url(request)), "Object")
+        return resource_answer(request, target.to_json(base_url(request)), "Object")
 
     async def _rewrite(self, request: Request) -> Response:
         """Copy in one step: https://cloud.google.com/storage/docs/json_api/v1/objects/rewrite."""
@@ -262,11 +239,11 @@ class JsonApi:
             "done": True,
             "resource": item.to_json(base_url(request)),
         }
-        return _answer(request, answer, "RewriteResponse")
+        return resource_answer(request, answer, "RewriteResponse")
 
     async def _copy(self, request: Request) -> Response:
         item = await self._copy_object(request)
-        return _answer(request, item.to_json(base_url(request)), "Object")
+        return resource_answer(request, item.to_json(base_url(request)), "Object")
 
     async def _copy_object(self, request: Request) -> StoredObject:
         self._authorise(request)
@@ -274,7 +251,7 @@ class JsonApi:
         self._state.require("storage.objects.create")
         parameters = request.query_params
         generation = _integer(parameters, "sourceGeneration", 0) or None
-        source = self._state.object(_bucket(request), _object(request), generation)
+        source = self._state.object(bucket_name(request), _object(request), generation)
         Preconditions.of_query(parameters, "Source").check(source)
         document = await json_body(request)
         return self._state.write(
@@ -287,139 +264,6 @@ class JsonApi:
             preconditions=Preconditions.of_query(parameters),
             component_count=source.component_count,
         )
-
-    # Uploads.
-
-    async def _upload(self, request: Request) -> Response:
-        self._authorise(request)
-        parameters = request.query_params
-        if "upload_id" in parameters:
-            return await self._uploads.handle(request, parameters["upload_id"])
-        if request.method != "POST":
-            raise GoogleError("required", "upload_id", location="upload_id")
-        self._state.bucket(_bucket(request))
-        self._state.require("storage.objects.create")
-        upload_type = parameters.get("uploadType")
-        if upload_type == "resumable":
-            return await self._start(request)
-        if upload_type not in {"media", "multipart"}:
-            raise GoogleError("invalid", f"uploadType: {upload_type}", location="uploadType")
-        spool = Spool(self._directory)
-        try:
-            document: dict[str, Any] = {}
-            media_type: str | None = request.headers.get("content-type")
-            if upload_type == "media":
-                await receive_media(request, spool)
-            else:
-                document, media_type = await receive_multipart(request, spool)
-            check_hashes(request, spool)
-            item = self._store(request, spool, document, media_type)
-        except BaseException:
-            spool.discard()
-            raise
-        return _answer(request, item.to_json(base_url(request)), "Object")
-
-    async def _start(self, request: Request) -> Response:
-        """Begin a resumable upload. Preconditions are checked now, and again when the object comes to be."""
-        document = await json_body(request)
-        if not isinstance(document, dict):
-            raise GoogleError("badRequest", "Metadata is not an object.")
-        parameters = dict(request.query_params)
-        name = _upload_name(parameters, document)
-        bucket = _bucket(request)
-        Preconditions.of_query(parameters).check(self._state.find(bucket, name))
-        media_type = request.headers.get("x-upload-content-type")
-        size = request.headers.get("x-upload-content-length")
-
-        def finish(spool: Spool, _request: Request) -> dict[str, Any]:
-            return self._store(request, spool, document, media_type).to_json(base_url(request))
-
-        session = self._uploads.add(
-            UploadSession(
-                Spool(self._directory),
-                expected_size=int(size) if size is not None and size.isdigit() else None,
-                finish=finish,
-                name=f"{bucket}/{name}",
-            )
-        )
-        query = f"uploadType=resumable&name={quote(name, safe='')}&upload_id={session.id}"
-        location = f"{base_url(request)}/upload/storage/v1/b/{bucket}/o?{query}"
-        headers = {"Location": location, "X-GUploader-UploadID": session.id}
-        return Response(status_code=200, headers=headers)
-
-    def _store(
-        self, request: Request, spool: Spool, document: Mapping[str, Any], media_type: str | None
-    ) -> StoredObject:
-        parameters = request.query_params
-        name = _upload_name(parameters, document)
-        compare_hashes(spool, crc32c=document.get("crc32c"), md5=document.get("md5Hash"))
-        metadata = {"contentType": media_type or "application/octet-stream"} | dict(document)
-        if "contentEncoding" in parameters:
-            metadata["contentEncoding"] = parameters["contentEncoding"]
-        bucket = _bucket(request)
-        preconditions = Preconditions.of_query(parameters)
-        preconditions.check(self._state.find(bucket, name))
-        return self._state.write(
-            bucket,
-            name,
-            spool.finish(),
-            crc32c=spool.crc32c,
-            md5=spool.md5,
-            document=metadata,
-            preconditions=preconditions,
-        )
-
-
-def base_url(request: Request) -> str:
-    """Scheme, host and port under which the client found the service."""
-    return f"{request.url.scheme}://{request.url.netloc}"
-
-
-def download(request: Request, item: StoredObject) -> Response:
-    """Answer with an object's media, decompressed if the client cannot take gzip.
-
-    Decompressive transcoding: https://cloud.google.com/storage/docs/transcoding.
-    """
-    hashes = f"crc32c={item.crc32c}" + (f",md5={item.md5}" if item.md5 else "")
-    headers = {
-        "X-Goog-Generation": str(item.generation),
-        "X-Goog-Metageneration": str(item.metageneration),
-        "X-Goog-Hash": hashes,
-        "X-Goog-Storage-Class": item.storage_class or "STANDARD",
-        "X-Goog-Stored-Content-Length": str(item.size),
-        "X-Goog-Stored-Content-Encoding": item.content_encoding or "identity",
-        "Cache-Control": item.cache_control or "no-cache, no-store, max-age=0, must-revalidate",
-        "Last-Modified": item.updated.strftime("%a, %d %b %Y %H:%M:%S GMT"),
-        **{
-            f"X-Goog-Meta-{key}": quote(value, safe=" !#$&'()*+,/:;=?@[]")
-            for key, value in item.metadata.items()
-        },
-    }
-    if item.content_disposition:
-        headers["Content-Disposition"] = item.content_disposition
-    media_type = item.content_type or "application/octet-stream"
-    accepted = request.headers.get("accept-encoding", "")
-    if (
-        item.content_encoding == "gzip"
-        and "gzip" not in accepted
-        and "no-transform" not in headers["Cache-Control"]
-    ):
-        headers["Warning"] = "214 UploadServer gunzipped"
-        headers["Content-Type"] = media_type
-        return StreamingResponse(_gunzip(item.content), headers=headers)
-    if item.content_encoding:
-        headers["Content-Encoding"] = item.content_encoding
-    return media_response(request, item.content, media_type=media_type, etag=item.media_etag, headers=headers)
-
-
-async def _gunzip(content: Content) -> AsyncIterator[bytes]:
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    with content.open() as reader:
-        offset = 0
-        while piece := reader.read(offset, READ_SIZE):
-            offset += len(piece)
-            yield inflater.decompress(piece)
-    yield inflater.flush()
 
 
 def _entries(
@@ -450,15 +294,6 @@ def _order(place: tuple[str, bool]) -> tuple[bytes, bool]:
     return place[0].encode(), place[1]
 
 
-def _answer(request: Request, document: dict[str, Any], schema: str) -> Response:
-    if (text := request.query_params.get("fields")) is not None:
-        document = masked(document, text, api="storage.v1", schema=schema)
-    headers = {"Cache-Control": "no-cache, no-store, max-age=0, must-revalidate"}
-    if "etag" in document:
-        headers["ETag"] = document["etag"]
-    return JSONResponse(document, headers=headers)
-
-
 def _metadata_of(item: StoredObject) -> dict[str, Any]:
     return {
         "contentType": item.content_type,
@@ -468,18 +303,6 @@ def _metadata_of(item: StoredObject) -> dict[str, Any]:
         "cacheControl": item.cache_control,
         "metadata": item.metadata,
     }
-
-
-def _upload_name(parameters: Mapping[str, str], document: Mapping[str, Any]) -> str:
-    """The parameter ``name`` wins over the metadata's."""
-    name = parameters.get("name") or document.get("name")
-    if not isinstance(name, str) or not name:
-        raise GoogleError("required", "name", location="name")
-    return name
-
-
-def _bucket(request: Request) -> str:
-    return unquote(request.path_params["bucket"])
 
 
 def _object(request: Request) -> str:

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from audio_extract.emulator.errors import GoogleError
 from audio_extract.emulator.spool import Spool
-from audio_extract.emulator.storage.json_api import download
+from audio_extract.emulator.storage.answers import download
 from audio_extract.emulator.storage.objects import Preconditions
 from audio_extract.emulator.storage.signed_url import SignedUrlError, is_signed, verify_signed_url
 from audio_extract.emulator.uploads import check_hashes, receive_media
