@@ -31,7 +31,8 @@ COPY --chmod=0755 deploy/docker/docker-entrypoint.sh /usr/local/bin/docker-entry
 # In the image both ports are for others: the container's network decides who they are.
 ENV PATH=/opt/audio-extract/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1 \
-    AUDIO_EXTRACT__MONITORING__HOST=0.0.0.0 \
+    AUDIO_EXTRACT__MONITORING__DASHBOARD_HOST=0.0.0.0 \
+    AUDIO_EXTRACT__MONITORING__HEALTH_HOST=0.0.0.0 \
     AUDIO_EXTRACT__MONITORING__DATABASE_PATH=/app/data/audio_extract.db
 WORKDIR /app
 USER 1000:1000

@@ -117,7 +117,10 @@ mutants: build ## Switch the engine's safeguards off one by one: the tests must 
 	@$(PYTHON) tests/mutants.py
 
 ##@ Package
-.PHONY: dist
+.PHONY: dist docker
+docker: ## The image audio-extract:dev
+	@docker build --tag audio-extract:dev .
+
 dist: ## The one-file executable, dist/audio-extract
 	@$(UV) sync --locked --all-extras --group dev --group package
 	@$(BIN)/pyinstaller --noconfirm --log-level WARN pyinstaller.spec
