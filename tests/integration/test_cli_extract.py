@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -258,3 +261,32 @@ def test_a_signal_ends_a_transfer_within_a_second_and_leaves_nothing(
     # A second for the transfer, and some for the interpreter to go away on a busy machine.
     assert elapsed < 2
     assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_on_a_terminal_a_bar_shows_bytes_and_speed_and_results_stay_on_stdout(
+    samples: dict[str, Path], here: World, tmp_path: Path
+) -> None:
+    here.drive.emulator.network.connection_bytes_per_second = 100_000
+    file_id = here.add(samples["moov_first"], "Weekly.mp4")
+    terminal, end = os.openpty()
+    with os.fdopen(terminal, "rb", buffering=0) as screen:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "audio_extract", "extract", f"drive:{file_id}", "--strategy", "stream"],
+            cwd=tmp_path,
+            env={**environment(cloud(here)), "TERM": "xterm-256color"},
+            stdout=subprocess.PIPE,
+            stderr=end,
+            text=True,
+        )
+        os.close(end)
+        shown = b""
+        # Linux ends the reading of a terminal that nobody holds any more with an error.
+        with contextlib.suppress(OSError):
+            while piece := screen.read(65_536):
+                shown += piece
+        out, _ = child.communicate(timeout=60)
+    text = shown.decode()
+    assert child.returncode == 0, text
+    assert out == "Weekly.mp3\n"
+    assert re.search(r"[\d.]+ kB of 1\d\d\.\d kB · [\d.]+ kB/s", text), text
+    assert "0:03 of sound" in text

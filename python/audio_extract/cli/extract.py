@@ -221,6 +221,7 @@ class _Run:
 
     def _done(self, recording: Input, target: Output, report: TransferReport, seconds: float) -> None:
         stored = report["stored"]
+        self.display.clear()
         self._print(
             {
                 "source": recording.word,
@@ -243,6 +244,7 @@ class _Run:
         )
 
     def _failed(self, word: str, error: AudioExtractError) -> AudioExtractError:
+        self.display.clear()
         errors.print_error(error, subject=word)
         if self.as_json:
             self._print({"source": word, "error": {"code": error.code, "message": error.message}}, "")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Self
 
 from audio_extract.presentation import duration, size
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from audio_extract._engine import Progress as EngineProgress
     from audio_extract.engine_types import ProgressSnapshot
@@ -49,7 +50,8 @@ class TransferDisplay:
     """
 
     def __init__(self, *, wanted: bool) -> None:
-        self._progress = None
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._followed: EngineProgress | None = None
         if wanted and sys.stderr.isatty():
@@ -63,6 +65,9 @@ class TransferDisplay:
                 console=Console(stderr=True),
                 auto_refresh=False,
                 transient=True,
+                # Results belong on stdout, also while the bar is drawn on stderr.
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
 
     def __enter__(self) -> Self:
@@ -71,27 +76,37 @@ class TransferDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
         if self._progress is not None:
             self._progress.stop()
 
     def follow(self, name: str, progress: EngineProgress) -> None:
         """Show this transfer from now on."""
         if self._progress is not None:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(name[:40], total=_STEPS, text="")
-            self._followed = progress
+            with self._lock:
+                self._task = self._progress.add_task(name[:40], total=_STEPS, text="")
+                self._followed = progress
+
+    def clear(self) -> None:
+        """Take the bar away, so that lines can be printed."""
+        with self._lock:
+            if self._progress is None or self._task is None:
+                return
+            self._progress.remove_task(self._task)
+            self._task = self._followed = None
+            self._progress.refresh()
 
     def refresh(self) -> None:
         """Draw where the transfer stands."""
-        if self._progress is None or self._task is None or self._followed is None:
-            return
-        snapshot = self._followed.snapshot()
-        done = fraction_done(snapshot)
-        self._progress.update(
-            self._task,
-            completed=round((done or 0) * _STEPS),
-            total=_STEPS if done is not None else None,
-            text=progress_text(snapshot),
-        )
-        self._progress.refresh()
+        with self._lock:
+            if self._progress is None or self._task is None or self._followed is None:
+                return
+            snapshot = self._followed.snapshot()
+            done = fraction_done(snapshot)
+            self._progress.update(
+                self._task,
+                completed=round((done or 0) * _STEPS),
+                total=_STEPS if done is not None else None,
+                text=progress_text(snapshot),
+            )
+            self._progress.refresh()
