@@ -18,8 +18,9 @@ from audio_extract.exceptions import AudioExtractError
 from audio_extract.jobs.active import ActiveTransfer, ActiveTransfers
 from audio_extract.jobs.transfer import Outcome, TransferJob
 from audio_extract.telemetry.metrics import Metrics
+from audio_extract.telemetry.redaction import redact
 from audio_extract.telemetry.traces import Traces
-from audio_extract.tracker import Owner, RetryPolicy, State
+from audio_extract.tracker import Owner, RetryPolicy, State, SyncRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,11 +158,29 @@ class Service:
                         extra={"event": "discovery.failed"},
                     )
                     report.source_errors.append(error)
+                    self._record_failed_look(source.name, error, full=full)
                     continue
             report.found += result.new
             self.metrics.discovered(at_unix_seconds=self._now().timestamp())
         self._count_queue()
         return report
+
+    def _record_failed_look(self, source: str, error: AudioExtractError, *, full: bool) -> None:
+        """Write down that a source could not be looked at; the health check reads it."""
+        if error.code.startswith("database."):
+            # It could not be written either; the database's own check says so.
+            return
+        now = self._now()
+        self.tracker.add_sync(
+            SyncRun(
+                source=source,
+                kind="full" if full else "incremental",
+                started_at=now,
+                ended_at=now,
+                error_code=error.code,
+                error_message=redact(error.message),
+            )
+        )
 
     def recover(self) -> None:
         """Take back what dead workers left."""

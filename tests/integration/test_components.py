@@ -1,0 +1,103 @@
+"""The checks behind the probes, against real parts that are there or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from audio_extract.exceptions import AudioExtractError
+from audio_extract.tracker.values import SyncRun
+from audio_extract.web.components import component_checks
+from audio_extract.web.health import HealthMonitor, Status, overall
+from support.service import World, world
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as found:
+        yield found
+
+
+def test_a_service_that_works_is_healthy_and_the_checks_cost_no_drive_request(here: World) -> None:
+    with here.service() as service:
+        service.discover()
+        here.reset_counters()
+        monitor = HealthMonitor(
+            component_checks(service.settings, service.tracker, service.storage, now=lambda: here.now)
+        )
+        monitor.refresh()
+        components = monitor.components()
+    assert overall(components) == Status.HEALTHY
+    assert components.keys() == {"database", "ffmpeg", "storage", "temp_storage", "drive"}
+    assert here.drive.emulator.requests.counts() == {}
+    assert here.moved() == (0, 0)
+
+
+def test_each_part_that_is_away_is_named_with_what_it_says(here: World, tmp_path: Path) -> None:
+    changes = {
+        "processing": {"ffmpeg": {"path": str(tmp_path / "none")}, "temp_directory": str(tmp_path / "gone")},
+    }
+    with here.service(changes) as service:
+        monitor = HealthMonitor(component_checks(service.settings, service.tracker, service.storage))
+        here.storage.emulator.deny("storage.objects.get")
+        monitor.refresh()
+        components = monitor.components()
+    assert overall(components) == Status.UNHEALTHY
+    for name, text in {
+        "ffmpeg": "processing.ffmpeg.path",
+        "temp_storage": "gone",
+        "storage": "audio",
+    }.items():
+        assert components[name].status == Status.UNHEALTHY, name
+        assert text in components[name].message
+    assert components["database"].status == Status.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "error", "status"),
+    [(10, None, Status.HEALTHY), (3600, None, Status.DEGRADED), (10, "source.network", Status.UNHEALTHY)],
+)
+def test_drive_is_judged_by_the_last_look_at_the_folder(
+    here: World, age_seconds: int, error: str | None, status: Status
+) -> None:
+    with here.service() as service:
+        clock = [here.now]
+        checks = component_checks(service.settings, service.tracker, service.storage, now=lambda: clock[0])
+        ended = here.now + timedelta(seconds=1)
+        service.tracker.add_sync(
+            SyncRun(
+                source="drive",
+                kind="full",
+                started_at=here.now,
+                ended_at=ended,
+                error_code=error,
+                error_message="the network is gone" if error else None,
+            )
+        )
+        clock[0] = ended + timedelta(seconds=age_seconds)
+        assert checks["drive"]().status == status
+
+
+def test_drive_that_was_never_looked_at_becomes_unhealthy_with_time(here: World) -> None:
+    with here.service() as service:
+        clock = [here.now]
+        checks = component_checks(service.settings, service.tracker, service.storage, now=lambda: clock[0])
+        assert checks["drive"]().status == Status.HEALTHY
+        clock[0] += timedelta(hours=2)
+        assert checks["drive"]().status == Status.UNHEALTHY
+
+
+def test_a_discovery_that_fails_is_seen_by_the_health_check(here: World) -> None:
+    with here.service() as service:
+        here.drive.emulator.hide(here.folder)
+        report = service.discover()
+        assert [isinstance(error, AudioExtractError) for error in report.source_errors] == [True]
+        checks = component_checks(
+            service.settings, service.tracker, service.storage, now=lambda: here.now - timedelta(seconds=1)
+        )
+        health = checks["drive"]()
+    assert health.status == Status.UNHEALTHY
+    assert "share the folder" in health.message
