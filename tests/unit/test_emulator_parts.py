@@ -11,7 +11,7 @@ from pathlib import Path
 
 import google_crc32c
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_extract.emulator.content import (
@@ -29,9 +29,13 @@ from audio_extract.emulator.network import NetworkShape, Pacer
 from audio_extract.emulator.ranges import ByteRange, RangeNotSatisfiableError, requested_range, upload_range
 from audio_extract.emulator.speech import SAMPLE_RATE, speech
 
+#: Laws hold on a busy machine too.
+without_deadline = settings(deadline=None)
+
 # Ranges.
 
 
+@without_deadline
 @given(size=st.integers(1, 1000), first=st.integers(0, 1100), last=st.integers(0, 1100))
 def test_a_range_never_leaves_the_content(size: int, first: int, last: int) -> None:
     try:
@@ -47,6 +51,7 @@ def test_a_range_never_leaves_the_content(size: int, first: int, last: int) -> N
     assert span.length >= 1
 
 
+@without_deadline
 @given(size=st.integers(0, 1000), length=st.integers(0, 1100))
 def test_a_suffix_range_is_the_end(size: int, length: int) -> None:
     if size == 0 or length == 0:
@@ -63,6 +68,7 @@ def test_what_is_not_one_range_of_bytes_is_ignored(header: str | None) -> None:
     assert requested_range(header, 100) is None
 
 
+@without_deadline
 @given(first=st.integers(0, 2**63), length=st.integers(1, 2**33), rest=st.integers(0, 2**33))
 def test_a_content_range_is_read_as_it_is_written(first: int, length: int, rest: int) -> None:
     span = ByteRange(first, first + length)
@@ -115,6 +121,7 @@ def test_a_mask_leaves_what_it_names(text: str, expected: object) -> None:
     assert apply_mask(parse_mask(text, "drive.v3", "FileList"), RESOURCE) == expected
 
 
+@without_deadline
 @given(st.text(alphabet="ab(),/* .files", max_size=30))
 def test_a_mask_is_read_or_refused(text: str) -> None:
     try:
@@ -159,6 +166,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+@without_deadline
 @given(st.text(max_size=30))
 def test_any_name_can_be_asked_for(name: str) -> None:
     predicate = parse_query(f"name = {quoted(name)}", lambda folder: folder)
@@ -166,6 +174,7 @@ def test_any_name_can_be_asked_for(name: str) -> None:
     assert not predicate(Item(name=name + "x"))
 
 
+@without_deadline
 @given(st.text(alphabet="'\\ ()andornotinname=!<>tr{}", max_size=40))
 def test_a_query_is_read_or_refused(text: str) -> None:
     try:
@@ -189,6 +198,7 @@ Truth = st.recursive(
 )
 
 
+@without_deadline
 @given(Truth)
 def test_and_or_and_not_mean_what_they_say(case: tuple[str, bool]) -> None:
     text, expected = case
@@ -207,6 +217,7 @@ def test_a_time_is_compared_in_milliseconds() -> None:
 # Contents.
 
 
+@without_deadline
 @given(
     parts=st.lists(st.binary(max_size=50), max_size=6),
     offset=st.integers(0, 320),
@@ -220,6 +231,7 @@ def test_contents_one_after_the_other_read_as_one(parts: list[bytes], offset: in
     assert content.size == len(whole)
 
 
+@without_deadline
 @given(size=st.integers(0, 200_000), offset=st.integers(0, 200_000), length=st.integers(0, 70_000))
 def test_generated_bytes_are_the_same_wherever_reading_begins(size: int, offset: int, length: int) -> None:
     content = GeneratedContent(size, seed=3)
