@@ -98,7 +98,10 @@ def children() -> list[str]:
         ["ps", "-o", "stat=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
     )
     lines = [line for line in found.stdout.splitlines() if "ps -o" not in line]
-    return [line for line in lines if "ffmpeg" in line and not line.startswith("Z")]
+    # In brackets: it was killed, its memory is gone, and only a busy machine still shows it.
+    return [
+        line for line in lines if "ffmpeg" in line and "[ffmpeg]" not in line and not line.startswith("Z")
+    ]
 
 
 def make_recording(path: Path, ffmpeg: Path | str, *, seconds: int = 40, faststart: bool = True) -> Path:
