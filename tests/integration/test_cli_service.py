@@ -20,6 +20,7 @@ import yaml
 from audio_extract.emulator.samples import generate
 from support.cli import Outcome, environment, run_cli
 from support.engine import wait_until
+from support.otlp import receiver
 from support.service import BUCKET, World, world
 
 
@@ -79,6 +80,28 @@ def test_once_ends_with_1_when_something_that_was_due_failed(site: Site, samples
     assert done.code == 1
     report = json.loads(done.out)
     assert (report["completed"], [one["name"] for one in report["failed"]]) == (1, ["Silent.mp4"])
+
+
+def test_once_sends_one_trace_for_each_transfer_before_it_ends(site: Site, samples: dict[str, Path]) -> None:
+    file_id = site.world.add(samples["moov_first"], "Weekly.mp4")
+    with receiver() as made:
+        done = site.run("once", env={"OTEL_EXPORTER_OTLP_ENDPOINT": made.url})
+    assert done.code == 0, done.err
+    spans = {span.name: span for span in made.spans()}
+    assert {"discovery", "transfer", "fetch.ranges", "extract", "upload", "record"} <= spans.keys()
+    transfer = spans["transfer"]
+    assert transfer.parent_span_id == b""
+    for name in ("fetch.ranges", "extract", "upload", "record"):
+        child = spans[name]
+        assert child.parent_span_id == transfer.span_id
+        assert child.trace_id == transfer.trace_id
+        # The engine's clock and Python's are read one after the other: a millisecond of difference is none.
+        assert transfer.start_time_unix_nano - 1_000_000 <= child.start_time_unix_nano
+        assert child.end_time_unix_nano <= transfer.end_time_unix_nano + 1_000_000
+    row = json.loads(site.run("show", file_id, "--json").out)
+    assert row["trace_id"] == transfer.trace_id.hex()
+    [name] = site.world.objects()
+    assert site.world.storage.emulator.object(BUCKET, name).metadata["trace-id"] == row["trace_id"]
 
 
 def test_a_dry_run_of_once_says_what_is_wanted_and_moves_nothing(

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from audio_extract.exceptions import ConfigurationError, TransientError
 from audio_extract.telemetry.traces import Traces, configure_traces, traces_wanted
+from support.otlp import receiver
 from support.reports import SECOND, transfer_report
 
 
@@ -84,28 +83,11 @@ def test_a_protocol_we_do_not_have_is_refused_by_name(monkeypatch: pytest.Monkey
 
 
 def test_spans_arrive_at_an_otlp_receiver_when_they_are_flushed() -> None:
-    bodies: list[tuple[str, bytes]] = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        traces = configure_traces(endpoint=f"http://127.0.0.1:{server.server_port}", version="1")
+    with receiver() as made:
+        traces = configure_traces(endpoint=made.url, version="1")
         with traces.transfer(attributes={"recording.id": "abc"}):
             pass
         traces.flush()
         traces.close()
-        server.shutdown()
-    assert [path for path, _ in bodies] == ["/v1/traces"]
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    [resource] = ExportTraceServiceRequest.FromString(bodies[0][1]).resource_spans
-    assert [span.name for span in resource.scope_spans[0].spans] == ["transfer"]
+    assert [path for path, _ in made.requests] == ["/v1/traces"]
+    assert [span.name for span in made.spans()] == ["transfer"]
