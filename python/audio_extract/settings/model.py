@@ -21,6 +21,8 @@ from audio_extract.settings.source_sections import GoogleDrive, Sources
 from audio_extract.settings.storage_sections import Storage, StorageType
 
 _ENVIRONMENTS: Final = {"dev": "development", "stage": "staging", "prod": "production"}
+#: The engine's least room for fetched bytes, beside two upload chunks.
+_FETCH_ROOM_MB: Final = 2
 _PREFIXES: Final = {"development": "dev", "staging": "staging", "production": "prod"}
 
 Environment = Annotated[
@@ -198,9 +200,11 @@ def contradictions(settings: Settings) -> list[str]:
             "folder; set storage.type to local, or storage.gcs_mount.enabled to false"
         )
     chunks = settings.upload.chunk_size_mb
-    if chunks > settings.transfer.memory_limit_mb / 2:
+    least = 2 * chunks + _FETCH_ROOM_MB
+    if least > settings.transfer.memory_limit_mb:
         found.append(
-            f"upload.chunk_size_mb is {chunks:g}, more than half of transfer.memory_limit_mb "
+            f"upload.chunk_size_mb is {chunks:g}, so a transfer needs {least:g} MB (two pieces and "
+            f"{_FETCH_ROOM_MB} MB to fetch into), more than transfer.memory_limit_mb "
             f"({settings.transfer.memory_limit_mb}): make the first smaller or the second larger"
         )
     email = settings.monitoring.notifications.email

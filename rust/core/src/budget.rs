@@ -73,6 +73,12 @@ impl Budget {
         }
     }
 
+    /// Takes room for `bytes`, or for half of what is free where that is less: for what has to be held at once,
+    /// whatever its size. Waiting for more than is left would be for ever.
+    pub async fn acquire_at_most(&self, bytes: u64) -> Permit {
+        self.acquire(bytes.min(self.available_bytes() / 2)).await
+    }
+
     /// The buffers that go with the permits.
     pub(crate) const fn pool(&self) -> &Pool {
         &self.pool
@@ -136,6 +142,15 @@ mod tests {
         assert_eq!(budget.semaphore.available_permits(), 4);
         assert_eq!(budget.peak_bytes(), 4096);
         assert_eq!(budget.usage.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_must_be_held_at_once_never_waits_for_itself() {
+        let budget = Budget::new(4096);
+        let upload = budget.acquire(2048).await;
+        let index = budget.acquire_at_most(1 << 40).await;
+        assert_eq!((index.bytes(), budget.available_bytes()), (1024, 1024));
+        drop(upload);
     }
 
     #[tokio::test]

@@ -297,7 +297,7 @@ impl Run {
             let message = format!("{}: {}", source.name(), error.message);
             EngineError { message, ..error }
         };
-        let index = self.budget.acquire(movie.retained_bytes()).await;
+        let index = self.budget.acquire_at_most(movie.retained_bytes()).await;
         let ffmpeg = self.ffmpeg_version().await?;
         match movie.audio_plan(track) {
             Ok(plan) => {

@@ -91,7 +91,7 @@ impl crate::mp4::RangeReader for IndexReader<'_> {
         if end <= offset {
             return Ok(Bytes::new());
         }
-        let permit = self.budget.acquire(end - offset).await;
+        let permit = self.budget.acquire_at_most(end - offset).await;
         let (out, mut pieces) = mpsc::unbounded_channel();
         self.source
             .fetch(Range { start: offset, end: Some(end) }, Room::prepaid(permit), self.budget.pool(), &out)
