@@ -161,7 +161,8 @@ class CheckedSession(requests.Session):
         kwargs.pop("max_allowed_time", None)
         with self._turn:
             if self._closed:
-                raise requests.ConnectionError("the test is over")
+                # Not a connection error, which the client's threads would try again for two minutes.
+                raise RuntimeError("the test is over")
             response = super().request(method, url, *args, **kwargs)
             self._responses.append(response)
         if "alt=media" not in str(url):
