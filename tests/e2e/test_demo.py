@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from audio_extract.cli.assembly import open_service
 from audio_extract.cli.demo_stage import BUCKET, PREFIX, Stage, open_stage
 from audio_extract.cli.verification import Expected, Verifier, same_objects
-from support.cli import run_cli
+from support.cli import environment, run_cli
+from support.engine import wait_until
 
 
 def test_the_demo_stores_all_good_samples_verified_and_moves_nothing_twice(tmp_path: Path) -> None:
@@ -34,6 +38,36 @@ def test_the_demo_leaves_no_temporary_folder(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path)}
     assert run_cli("demo", "--once", "--seconds", "1", cwd=tmp_path, env=env).code == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_open_demo_serves_its_page_until_ctrl_c_and_ends_with_0(tmp_path: Path) -> None:
+    err = tmp_path / "err.txt"
+    with err.open("w") as stream:
+        words = [
+            sys.executable,
+            "-m",
+            "audio_extract",
+            "demo",
+            "--seconds",
+            "1",
+            "--port",
+            "0",
+            "--no-browser",
+        ]
+        child = subprocess.Popen(
+            words, cwd=tmp_path, env=environment({"TMPDIR": str(tmp_path)}), stderr=stream
+        )
+        try:
+            wait_until(lambda: "dashboard: http" in err.read_text(), 60)
+            [page] = re.findall(r"^dashboard: (http://\S+)/$", err.read_text(), re.MULTILINE)
+            wait_until(lambda: httpx.get(f"{page}/api/stats").json()["completed"] == 6, 60)
+            assert "Weekly Sync" in httpx.get(page).text
+            child.send_signal(signal.SIGINT)
+            assert child.wait(30) == 0, err.read_text()
+        finally:
+            child.kill()
+            child.wait()
+    assert [path.name for path in tmp_path.iterdir()] == ["err.txt"]
 
 
 @pytest.fixture(scope="module")
