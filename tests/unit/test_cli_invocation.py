@@ -117,6 +117,18 @@ def test_a_signal_stops_the_work_and_the_exit_code_says_which(number: signal.Sig
     assert signal.getsignal(number) is before
 
 
+def test_work_that_cannot_be_stopped_does_not_keep_the_person_waiting() -> None:
+    release = threading.Event()
+
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        release.wait(60)
+
+    with pytest.raises(Interrupted):
+        run_interruptible(work, cancel=lambda: None, grace_seconds=0.05)
+    release.set()
+
+
 def test_what_the_work_raises_reaches_the_caller() -> None:
     def work() -> None:
         raise ConfigurationError("no")

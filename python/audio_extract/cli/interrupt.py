@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +19,9 @@ Result = TypeVar("Result")
 
 #: How often the main thread looks up; Python runs a signal's handler at the next look.
 _LOOK_SECONDS = 0.1
+#: The engine ends within a second. What a library does (a request of Google's client that hangs) cannot be ended
+#: from outside; after this long the process ends without it.
+_GRACE_SECONDS = 5.0
 
 
 class SignalWatch:
@@ -54,7 +58,11 @@ def watching_signals(on_signal: Callable[[], object]) -> Iterator[SignalWatch]:
 
 
 def run_interruptible(
-    work: Callable[[], Result], *, cancel: Callable[[], object], on_look: Callable[[], None] | None = None
+    work: Callable[[], Result],
+    *,
+    cancel: Callable[[], object],
+    on_look: Callable[[], None] | None = None,
+    grace_seconds: float = _GRACE_SECONDS,
 ) -> Result:
     """Run ``work`` in a thread and return its result.
 
@@ -62,9 +70,10 @@ def run_interruptible(
         work: May block with the GIL released, as the engine does.
         cancel: Makes ``work`` end soon; called when a signal arrives.
         on_look: Called some ten times a second meanwhile, for example to draw progress.
+        grace_seconds: How long ``work`` may take to end after a signal.
 
     Raises:
-        Interrupted: A signal arrived, and ``work`` has ended.
+        Interrupted: A signal arrived, and ``work`` has ended, or was left behind after the grace.
     """
     future: Future[Result] = Future()
 
@@ -74,13 +83,19 @@ def run_interruptible(
         except BaseException as error:  # noqa: BLE001 - handed to the main thread as it is
             future.set_exception(error)
 
+    ended_at: float | None = None
     with watching_signals(cancel) as watch:
-        thread = threading.Thread(target=run, name="command")
+        thread = threading.Thread(target=run, name="command", daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(_LOOK_SECONDS)
-            if on_look is not None and watch.received is None:
-                on_look()
+            if watch.received is None:
+                if on_look is not None:
+                    on_look()
+                continue
+            ended_at = ended_at or time.monotonic() + grace_seconds
+            if time.monotonic() > ended_at:
+                break
     if watch.received is not None:
-        raise Interrupted(watch.received) from future.exception()
+        raise Interrupted(watch.received) from (future.exception() if future.done() else None)
     return future.result()
