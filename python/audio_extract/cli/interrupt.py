@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 
 #: How often the main thread looks up; Python runs a signal's handler at the next look.
 _LOOK_SECONDS = 0.1
-#: The engine ends within a second. What a library does (a request of Google's client that hangs) cannot be ended
-#: from outside; after this long the process ends without it.
+#: The engine ends within a second. What a library does (a request of Google's client that hangs) cannot be
+#: ended from outside; after this long the process ends without it.
 _GRACE_SECONDS = 5.0
 
 
