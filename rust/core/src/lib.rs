@@ -4,8 +4,9 @@
 //!
 //! # Memory
 //! A transfer holds at most `memory_limit_bytes` of media: `2 upload chunks + index of the recording + bytes fetched
-//! and not yet consumed`. Permits are taken before bytes are read ([`budget`]) and ride in the bytes themselves.
-//! Beside it stand the buffers of a few pipes and connections, some hundred KiB each.
+//! and not yet consumed`, and ahead of an encoder no more than 20 MiB of the last two. Permits are taken before bytes
+//! are read ([`budget`]) and ride in the bytes themselves. Beside it stand the buffers of a few pipes and connections,
+//! some hundred KiB each.
 
 pub mod auth;
 pub mod budget;

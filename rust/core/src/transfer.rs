@@ -29,6 +29,8 @@ use crate::stages::Stages;
 pub(crate) const REMOTE_GAP_BYTES: u64 = 256 * 1024;
 /// Gaps in a local file that are worth a seek.
 const LOCAL_GAP_BYTES: u64 = 64 * 1024;
+/// Fetched ahead of an encoder, which eats 10 to 20 MB a second: more would only be held.
+const ENCODER_WINDOW_BYTES: u64 = 20 * 1024 * 1024;
 /// Pieces of a local file that are read ahead.
 const LOCAL_RANGES: usize = 2;
 /// One local read-ahead.
@@ -139,7 +141,9 @@ enum Pass {
 
 impl Run {
     fn new(request: TransferRequest, hooks: Hooks) -> Self {
-        let budget = Budget::new(request.memory_limit_bytes);
+        let most = if request.audio.codec == Codec::Copy { u64::MAX } else { ENCODER_WINDOW_BYTES };
+        let budget =
+            Budget::new(request.memory_limit_bytes.min(request.upload_reserve().saturating_add(most)));
         Self { request, hooks, budget, stages: Stages::default(), children: std::sync::Mutex::default() }
     }
 
