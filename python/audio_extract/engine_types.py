@@ -100,6 +100,8 @@ class Ffmpeg(TypedDict):
     path: str
     nice: NotRequired[int]
     """0 to 19."""
+    encoders: NotRequired[int | None]
+    """Encoders side by side for one long recording (MP3), 1 to 64; None: as many as there are free cores."""
     stall_timeout_seconds: NotRequired[float]
     environment: NotRequired[dict[str, str]]
     """Replaces variables of our own environment; an empty value removes one."""

@@ -54,6 +54,7 @@ def ffmpeg_request(settings: Settings, found: FoundFfmpeg) -> Ffmpeg:
     return {
         "path": str(found.path),
         "nice": ffmpeg.nice,
+        "encoders": ffmpeg.encoders,
         "stall_timeout_seconds": ffmpeg.stall_timeout_seconds,
         "environment": found.environment,
     }

@@ -98,6 +98,12 @@ class Ffmpeg(Section):
         None, "The program. Without it: the bundled one, then PATH, then Python packages."
     )
     nice: int = key(0, "Gives way to other programs: 0 (not at all) to 19.", ge=0, le=19)
+    encoders: int | None = key(
+        None,
+        "Encoders that work side by side on one long recording (MP3); absent: as many as there are free cores.",
+        ge=1,
+        le=64,
+    )
     stall_timeout_seconds: float = key(120, "Without progress for this long it is stopped.", ge=1, le=3_600)
     allow_download: bool = key(
         False, "Let the package static-ffmpeg download FFmpeg once, where none is installed."

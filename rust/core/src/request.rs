@@ -224,6 +224,10 @@ pub struct FfmpegSpec {
     /// Seconds without progress after which it is killed.
     #[serde(default = "default_stall")]
     pub stall_timeout_seconds: f64,
+    /// Encoders side by side, 1 to 64, where the recording is long enough for so many; without it as many as there are
+    /// free cores.
+    #[serde(default)]
+    pub encoders: Option<u32>,
     /// Replaces variables of our environment; an empty value removes one.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -315,6 +319,12 @@ impl TransferRequest {
                 "fetch.range_size_bytes is {}; 64 KiB to 64 MiB are allowed",
                 self.fetch.range_size_bytes
             ));
+        }
+        if !self.ffmpeg.encoders.is_none_or(|encoders| (1..=64).contains(&encoders)) {
+            return invalid(
+                "ffmpeg.encoders: 1 to 64 are allowed, or none for as many as there are free cores"
+                    .to_owned(),
+            );
         }
         if self.ffmpeg.nice > 19 {
             return invalid(format!("ffmpeg.nice is {}; 0 to 19 are allowed", self.ffmpeg.nice));

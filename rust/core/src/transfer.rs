@@ -1,19 +1,19 @@
 //! One transfer: source → extract → sink. Wires the parts together and owns none of their work.
 
+mod encode;
+mod flow;
+mod output;
+mod parallel;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenProvider;
 use crate::budget::{Budget, Permit};
 use crate::checksum::SourceDigest;
 use crate::error::{EngineError, ErrorCode, Result};
-use crate::extract::arguments::{self, Input};
-use crate::extract::ffmpeg;
-use crate::extract::mp3::Mp3Head;
-use crate::extract::sniff;
 use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
 use crate::pool::{Piece, Pool};
 use crate::progress::{Phase, Progress};
@@ -29,8 +29,8 @@ use crate::stages::Stages;
 pub(crate) const REMOTE_GAP_BYTES: u64 = 256 * 1024;
 /// Gaps in a local file that are worth a seek.
 const LOCAL_GAP_BYTES: u64 = 64 * 1024;
-/// Fetched ahead of an encoder, which eats 10 to 20 MB a second: more would only be held.
-const ENCODER_WINDOW_BYTES: u64 = 20 * 1024 * 1024;
+/// Fetched ahead of encoders, which eat 10 to 20 MB a second each: more would only be held.
+const ENCODER_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
 /// Pieces of a local file that are read ahead.
 const LOCAL_RANGES: usize = 2;
 /// One local read-ahead.
@@ -119,32 +119,34 @@ struct Run {
     request: TransferRequest,
     hooks: Hooks,
     budget: Budget,
+    /// What the limit leaves beside the budget, for compressed audio that waits for the turn of its segment.
+    segments_bytes: u64,
     stages: Stages,
-    children: std::sync::Mutex<Children>,
+    seen: std::sync::Mutex<SeenChildren>,
 }
 
+/// What the report says of the children.
 #[derive(Default)]
-struct Children {
+struct SeenChildren {
     version: Option<String>,
     arguments: Vec<Vec<String>>,
     cpu_seconds: f64,
 }
 
-/// How one pass through FFmpeg ended.
-enum Pass {
-    Done(Extracted),
-    /// The head said a wrong length and has left already; with these samples it would have been right.
-    WrongLength {
-        samples: u64,
-    },
-}
-
 impl Run {
     fn new(request: TransferRequest, hooks: Hooks) -> Self {
         let most = if request.audio.codec == Codec::Copy { u64::MAX } else { ENCODER_WINDOW_BYTES };
-        let budget =
-            Budget::new(request.memory_limit_bytes.min(request.upload_reserve().saturating_add(most)));
-        Self { request, hooks, budget, stages: Stages::default(), children: std::sync::Mutex::default() }
+        let limit = request.memory_limit_bytes;
+        let budget = Budget::new(limit.min(request.upload_reserve().saturating_add(most)));
+        let segments_bytes = limit.saturating_sub(budget.limit_bytes());
+        Self {
+            request,
+            hooks,
+            budget,
+            segments_bytes,
+            stages: Stages::default(),
+            seen: std::sync::Mutex::default(),
+        }
     }
 
     fn open_sink(&self) -> Result<Sink> {
@@ -208,7 +210,7 @@ impl Run {
 
     fn report(&self, opened: &Opened, audio_seconds: Option<f64>, stored: StoredObject) -> TransferReport {
         let counts = self.hooks.progress.counts();
-        let children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let children = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         TransferReport {
             stored,
             strategy: opened.strategy,
@@ -494,184 +496,6 @@ impl Run {
         }
         Ok(Extracted { bytes, audio_seconds: opened.seconds })
     }
-
-    /// Sends the recording through FFmpeg, a second time when the predicted length was wrong and could not be mended.
-    async fn extract(&self, opened: &Opened, sink: &mut Sink) -> Result<Extracted> {
-        let mut known = None;
-        loop {
-            match self.pass(opened, sink, known).await? {
-                Pass::Done(extracted) => return Ok(extracted),
-                Pass::WrongLength { samples } if known.is_none() => {
-                    self.stages.event("upload", "wrong_length", [("samples", samples.into())]);
-                    sink.abort().await;
-                    *sink = self.open_sink()?;
-                    known = Some(samples);
-                }
-                Pass::WrongLength { .. } => {
-                    return Err(EngineError::new(
-                        ErrorCode::Bug,
-                        "the length of the audio differs from pass to pass",
-                    ));
-                }
-            }
-        }
-    }
-
-    /// The version of the FFmpeg that will be used; none for a copy, which may do without.
-    async fn ffmpeg_version(&self) -> Result<Option<ffmpeg::Version>> {
-        if self.request.audio.codec == Codec::Copy {
-            return Ok(None);
-        }
-        let version = ffmpeg::version(&self.request.ffmpeg).await?;
-        let mut children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        children.version = Some(version.text.clone());
-        Ok(Some(version))
-    }
-
-    async fn arguments(&self, opened: &Opened, input: &Input, track: u32) -> Result<Vec<String>> {
-        let audio = &self.request.audio;
-        if audio.codec != Codec::Copy {
-            return Ok(arguments::extraction(input, audio, track));
-        }
-        let codec = if let Some(codec) = &opened.codec_name {
-            codec.clone()
-        } else {
-            let head = sniff::head(&opened.source, &self.budget).await?;
-            sniff::codec(&self.request.ffmpeg, head, opened.source.name(), track).await?
-        };
-        Ok(arguments::copy(input, audio, track, &codec))
-    }
-
-    async fn pass(&self, opened: &Opened, sink: &mut Sink, known: Option<u64>) -> Result<Pass> {
-        let audio = &self.request.audio;
-        let name = opened.source.name();
-        let (input, track) = match &opened.feed {
-            Feed::Remux(_) => (Input::Pipe, 0),
-            Feed::Whole => (Input::Pipe, audio.track),
-            Feed::Mp4File(path) => (Input::Mp4File(path.clone()), audio.track),
-        };
-        self.ffmpeg_version().await?;
-        let arguments = self.arguments(opened, &input, track).await?;
-        self.children
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .arguments
-            .push(arguments.clone());
-        let mut digest = if opened.strategy == Strategy::AudioOnly {
-            SourceDigest::new(None, None)
-        } else {
-            self.digest()
-        };
-        let fetch_stage = self.stages.begin("fetch.ranges");
-        let extract_stage = self.stages.begin("extract");
-        let with_input = input == Input::Pipe;
-        let ffmpeg::Started { mut child, input: mut pipe, mut output, messages } = ffmpeg::start(
-            &self.request.ffmpeg,
-            &arguments,
-            with_input,
-            self.budget.pool().clone(),
-            Arc::clone(&self.hooks.progress),
-        )?;
-        let (pieces, drive) = match &opened.feed {
-            Feed::Remux(plan) => self.fetch_planned(opened, plan, &digest),
-            Feed::Whole => self.fetch_whole(&opened.source),
-            Feed::Mp4File(_) => fetch_in_order(
-                Arc::clone(&opened.source),
-                Box::new(std::iter::empty()),
-                1,
-                self.budget.clone(),
-            ),
-        };
-        let feed = async {
-            let all = feed(&opened.feed, pieces, &mut pipe, &mut digest).await?;
-            pipe.end();
-            fetch_stage.set("bytes", self.hooks.progress.fetched_bytes());
-            fetch_stage.end();
-            Ok::<_, EngineError>(all)
-        };
-        let mp3 = audio.codec == Codec::Mp3;
-        // What the first pass counted, else what the index promises at the recording's own rate.
-        let promised = known
-            .map(|samples| (samples, None))
-            .or(opened.samples.map(|(samples, rate)| (samples, Some(rate))));
-        let mut wrapper = Mp3Wrapper { head: Mp3Head::new(&audio.tags), promised, sent: None };
-        let drain = async {
-            while let Some(bytes) = output.next().await? {
-                if mp3 {
-                    wrapper.before(&bytes, sink).await?;
-                }
-                sink.write(bytes).await?;
-            }
-            Ok::<_, EngineError>(())
-        };
-        let ((), whole, (), said, status) =
-            tokio::try_join!(drive, feed, drain, messages.drain(), child.wait())?;
-        {
-            let mut children = self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            children.cpu_seconds += said.cpu_seconds();
-        }
-        extract_stage
-            .set("process.exit.code", u64::try_from(status.code().unwrap_or(-1)).unwrap_or(u64::MAX));
-        extract_stage.set("cpu_seconds", said.cpu_seconds());
-        extract_stage.set("decode_errors", said.errors());
-        ffmpeg::judge(status, &said, sink.written(), name, audio.track)?;
-        if whole {
-            digest.verify(name)?;
-        }
-        if said.errors() > 0 {
-            self.stages.event("extract", "ffmpeg.warnings", [("messages", said.tail().into())]);
-        }
-        extract_stage.end();
-        let samples = said.encoded_samples();
-        if let Some(samples) = wrapper.after(samples, sink).await? {
-            return Ok(Pass::WrongLength { samples });
-        }
-        let audio_seconds = match (samples, wrapper.head.first()) {
-            (Some(samples), Some(first)) => Some(seconds(samples, first.sample_rate_hz)),
-            _ => Some(self.hooks.progress.audio_seconds()).filter(|seconds| *seconds > 0.0),
-        };
-        if let Some(seconds) = audio_seconds {
-            self.hooks.progress.set_audio_seconds(seconds);
-        }
-        Ok(Pass::Done(Extracted { bytes: sink.written(), audio_seconds }))
-    }
-}
-
-/// Puts the tag and the Info frame in front of an MP3, and sets them right at the end where that is possible.
-struct Mp3Wrapper {
-    head: Mp3Head,
-    /// Samples, and the rate they are counted at where it is not the output's.
-    promised: Option<(u64, Option<u32>)>,
-    /// The head that was written, and whether it says a length.
-    sent: Option<(Bytes, bool)>,
-}
-
-impl Mp3Wrapper {
-    /// Looks at the next bytes before they are written; the first frame says what the head must look like.
-    async fn before(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<()> {
-        self.head.follow(bytes)?;
-        if self.sent.is_none()
-            && let Some(first) = self.head.first()
-        {
-            let samples = self.promised.map(|(samples, rate)| resampled(samples, rate, first.sample_rate_hz));
-            if let Some(head) = self.head.predicted(samples) {
-                sink.write_head(head.clone()).await?;
-                self.sent = Some((head, samples.is_some()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares what was promised with what came; gives the right number of samples when the wrong one has left.
-    async fn after(&mut self, samples: Option<u64>, sink: &mut Sink) -> Result<Option<u64>> {
-        let (Some((sent, says_length)), Some(right)) = (&self.sent, self.head.actual(samples)) else {
-            return Ok(None);
-        };
-        if *sent == right || sink.replace_head(right).await? || !says_length {
-            return Ok(None);
-        }
-        Ok(samples)
-    }
 }
 
 /// Copied audio, gathered into buffers of its own, so that it does not hold the video around it in memory.
@@ -709,48 +533,6 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// Hands the recording to FFmpeg. `true`: every byte was read and handed over; `false`: FFmpeg wanted no more.
-async fn feed(
-    feed: &Feed,
-    mut pieces: Pieces,
-    pipe: &mut ffmpeg::Input,
-    digest: &mut SourceDigest,
-) -> Result<bool> {
-    match feed {
-        Feed::Remux(plan) => {
-            for piece in plan.header() {
-                if !pipe.write(&piece).await? {
-                    return Ok(false);
-                }
-            }
-            let mut picker = plan.picker();
-            let mut audio_pieces = Vec::new();
-            while let Some((offset, piece)) = pieces.next().await {
-                digest.update(&piece);
-                picker.push(offset, &piece, &mut audio_pieces)?;
-                for audio in audio_pieces.drain(..) {
-                    if !pipe.write(&audio).await? {
-                        return Ok(false);
-                    }
-                }
-            }
-            if let Some(audio) = picker.finish()? {
-                return pipe.write(&audio).await;
-            }
-        }
-        Feed::Whole => {
-            while let Some((_, piece)) = pieces.next().await {
-                digest.update(&piece);
-                if !pipe.write(&piece).await? {
-                    return Ok(false);
-                }
-            }
-        }
-        Feed::Mp4File(_) => {}
-    }
-    Ok(true)
-}
-
 pub(crate) fn open_source(
     spec: &SourceSpec,
     hooks: &Hooks,
@@ -768,20 +550,4 @@ pub(crate) fn open_source(
         }
         SourceSpec::File { path, name } => Source::File(FileSource::open(path, name.as_deref(), progress)?),
     })
-}
-
-/// Samples after resampling; FFmpeg's resampler rounds up.
-fn resampled(samples: u64, from: Option<u32>, to: u32) -> u64 {
-    match from {
-        Some(from) if from != to && from > 0 => {
-            let scaled = (u128::from(samples) * u128::from(to)).div_ceil(u128::from(from));
-            u64::try_from(scaled).unwrap_or(u64::MAX)
-        }
-        _ => samples,
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 samples")]
-fn seconds(samples: u64, rate: u32) -> f64 {
-    samples as f64 / f64::from(rate.max(1))
 }

@@ -12,7 +12,9 @@ pub(crate) enum Input {
 }
 
 /// MP3's default, in bits per second.
-const MP3_BITRATE: u32 = 128_000;
+pub(crate) const MP3_BITRATE: u32 = 128_000;
+/// The rates of FFmpeg's libmp3lame in its order: where none is asked for, FFmpeg takes the best of these.
+const MP3_RATES: &str = "44100|48000|32000|22050|24000|16000|11025|12000|8000";
 
 /// LAME's level for a quality (`docs/decisions.md` has the measurements).
 const fn lame_level(quality: Quality) -> u32 {
@@ -25,6 +27,17 @@ const fn lame_level(quality: Quality) -> u32 {
 
 /// The arguments, without the program.
 pub(crate) fn extraction(input: &Input, audio: &AudioSpec, track: u32) -> Vec<String> {
+    filtered(input, audio, track, None)
+}
+
+/// The arguments of an encoder that has to select its segments with `filters`.
+///
+/// They stand behind the conversion that [`extraction`] leaves to FFmpeg, so that the same samples are encoded.
+pub(crate) fn segments(input: &Input, audio: &AudioSpec, track: u32, filters: &str) -> Vec<String> {
+    filtered(input, audio, track, Some(filters))
+}
+
+fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>) -> Vec<String> {
     let mut list: Vec<String> = Vec::with_capacity(48);
     let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
     // Level verbose is where FFmpeg says how many samples it encoded; `-benchmark` where it says its CPU time.
@@ -57,7 +70,9 @@ pub(crate) fn extraction(input: &Input, audio: &AudioSpec, track: u32) -> Vec<St
         "-map_chapters",
         "-1",
     ]);
-    if audio.codec != Codec::Copy {
+    if let Some(filters) = filters {
+        add(&["-af", &format!("{}{filters}", conversion(audio))]);
+    } else if audio.codec != Codec::Copy {
         if let Some(rate) = audio.sample_rate_hz {
             add(&["-ar", &rate.to_string()]);
         }
@@ -120,9 +135,22 @@ pub(crate) fn extraction(input: &Input, audio: &AudioSpec, track: u32) -> Vec<St
         }
     }
     if audio.codec != Codec::Copy {
-        add(&["-flush_packets", "0", "pipe:1"]);
+        // Encoders of segments wait for one another: what is done must not stay behind in a buffer.
+        add(&["-flush_packets", if filters.is_some() { "1" } else { "0" }, "pipe:1"]);
     }
     list
+}
+
+/// The filter that does what `-ar` and `-ac` do, and what FFmpeg does for an MP3 encoder without them.
+fn conversion(audio: &AudioSpec) -> String {
+    let rates = audio.sample_rate_hz.map_or_else(|| MP3_RATES.to_owned(), |rate| rate.to_string());
+    // MP3 has no more than two.
+    let layouts = match audio.channels {
+        None => "mono|stereo",
+        Some(1) => "mono",
+        Some(_) => "stereo",
+    };
+    format!("aformat=sample_rates={rates}:channel_layouts={layouts},")
 }
 
 /// MP4 that is written front to back: AAC has no plain container that a pipe can take and that players seek in.

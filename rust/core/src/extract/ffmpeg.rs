@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
@@ -19,6 +19,10 @@ use crate::request::FfmpegSpec;
 const TAIL_LINES: usize = 40;
 /// A longer line is cut.
 const TAIL_LINE_BYTES: usize = 500;
+/// After a read that emptied the pipe: encoders of segments write each frame by itself.
+const READ_PAUSE: Duration = Duration::from_millis(15);
+/// The most that is read of it at once.
+const PART_BYTES: usize = 64 * 1024;
 /// Pipes of this size spare two thirds of the wake-ups of the 64 KiB default.
 const PIPE_BYTES: usize = 1024 * 1024;
 
@@ -51,6 +55,7 @@ pub(crate) struct Output {
     pipe: ChildStdout,
     pool: Pool,
     piece: Option<Piece>,
+    part: Vec<u8>,
     activity: Arc<Activity>,
 }
 
@@ -241,7 +246,7 @@ pub(crate) fn start(
     activity.waiting_for_child.store(!with_input, Ordering::Relaxed);
     Ok(Started {
         input: Input { pipe: stdin, activity: Arc::clone(&activity) },
-        output: Output { pipe: stdout, pool, piece: None, activity: Arc::clone(&activity) },
+        output: Output { pipe: stdout, pool, piece: None, part: Vec::new(), activity: Arc::clone(&activity) },
         messages: Messages { pipe: stderr, progress },
         child: Ffmpeg { child, activity, stall: Duration::from_secs_f64(spec.stall_timeout_seconds) },
     })
@@ -312,6 +317,28 @@ impl Output {
                     .map(|piece| piece.freeze(None)));
             }
         }
+    }
+}
+
+impl Output {
+    /// What the child has written by now; `None` at the end. Waits for no more than a moment's worth.
+    ///
+    /// # Errors
+    /// `source.io` when the pipe fails.
+    pub(crate) async fn next_part(&mut self) -> Result<Option<&[u8]>> {
+        self.activity.waiting_for_sink.store(false, Ordering::Relaxed);
+        if self.part.capacity() == 0 {
+            self.part.reserve(PART_BYTES);
+        } else if self.part.len() < PART_BYTES {
+            tokio::time::sleep(READ_PAUSE).await;
+        }
+        self.part.clear();
+        let count = self.pipe.read_buf(&mut (&mut self.part).limit(PART_BYTES)).await.map_err(|error| {
+            EngineError::new(ErrorCode::SourceIo, "reading from FFmpeg failed").caused_by(error)
+        })?;
+        self.activity.count.fetch_add(1, Ordering::Relaxed);
+        self.activity.waiting_for_sink.store(true, Ordering::Relaxed);
+        Ok((count > 0).then_some(&self.part))
     }
 }
 
@@ -443,19 +470,13 @@ impl Ffmpeg {
     }
 }
 
-/// What an exit means. `produced` is the number of bytes that came out.
+/// What an exit means.
 ///
 /// # Errors
 /// One of the `media.*` and `ffmpeg.*` codes, with the tail of stderr.
-pub(crate) fn judge(status: ExitStatus, said: &Said, produced: u64, name: &str, track: u32) -> Result<()> {
+pub(crate) fn judge(status: ExitStatus, said: &Said, name: &str, track: u32) -> Result<()> {
     use std::os::unix::process::ExitStatusExt as _;
-    let fail = |code: ErrorCode, message: String| {
-        let tail = said.tail();
-        Err(EngineError {
-            ffmpeg_tail: (!tail.is_empty()).then_some(tail),
-            ..EngineError::new(code, message)
-        })
-    };
+    let fail = |code, message| Err(failure(said, code, message));
     if let Some(signal) = status.signal() {
         return fail(
             ErrorCode::FfmpegKilled,
@@ -511,13 +532,24 @@ pub(crate) fn judge(status: ExitStatus, said: &Said, produced: u64, name: &str, 
             ),
         );
     }
-    if produced == 0 {
-        return fail(
-            ErrorCode::MediaUnreadable,
-            format!("{name} holds no sound that can be read: nothing came out of FFmpeg"),
-        );
-    }
     Ok(())
+}
+
+/// Something must have come out. `produced` is the number of bytes.
+///
+/// # Errors
+/// `media.unreadable`, with the tail of stderr.
+pub(crate) fn check_produced(produced: u64, said: &Said, name: &str) -> Result<()> {
+    if produced > 0 {
+        return Ok(());
+    }
+    let message = format!("{name} holds no sound that can be read: nothing came out of FFmpeg");
+    Err(failure(said, ErrorCode::MediaUnreadable, message))
+}
+
+fn failure(said: &Said, code: ErrorCode, message: String) -> EngineError {
+    let tail = said.tail();
+    EngineError { ffmpeg_tail: (!tail.is_empty()).then_some(tail), ..EngineError::new(code, message) }
 }
 
 #[cfg(test)]
@@ -566,18 +598,22 @@ mod tests {
     fn exits_are_told_apart() {
         use ErrorCode as C;
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
-        for (status, line, produced, track, want) in [
-            (exit(0), "", 0, 0, C::MediaUnreadable),
-            (exit(1), "Stream map '0:a:0' matches no streams.", 0, 0, C::MediaNoAudio),
-            (exit(1), "Stream map '0:a:3' matches no streams.", 0, 3, C::MediaTrackNotFound),
-            (exit(1), "pipe:0: Invalid data found when processing input", 0, 0, C::MediaUnreadable),
-            (exit(1), "Unknown encoder 'libmp3lame'", 0, 0, C::FfmpegOptions),
-            (exit(0), "[matroska] [error] File ended prematurely at pos. 5", 9, 0, C::MediaUnreadable),
-            (ExitStatus::from_raw(9), "", 9, 0, C::FfmpegKilled),
+        for (status, line, track, want) in [
+            (exit(1), "Stream map '0:a:0' matches no streams.", 0, C::MediaNoAudio),
+            (exit(1), "Stream map '0:a:3' matches no streams.", 3, C::MediaTrackNotFound),
+            (exit(1), "pipe:0: Invalid data found when processing input", 0, C::MediaUnreadable),
+            (exit(1), "Unknown encoder 'libmp3lame'", 0, C::FfmpegOptions),
+            (exit(0), "[matroska] [error] File ended prematurely at pos. 5", 0, C::MediaUnreadable),
+            (ExitStatus::from_raw(9), "", 0, C::FfmpegKilled),
         ] {
-            assert_eq!(judge(status, &said(line), produced, "x", track).unwrap_err().code, want, "{line}");
+            assert_eq!(judge(status, &said(line), "x", track).unwrap_err().code, want, "{line}");
         }
-        judge(exit(0), &said("[mp3] [warning] something"), 9, "x", 0).unwrap();
+        judge(exit(0), &said("[mp3] [warning] something"), "x", 0).unwrap();
+        let nothing = check_produced(0, &said("[error] no packets"), "x").unwrap_err();
+        assert_eq!(
+            (nothing.code, nothing.ffmpeg_tail.as_deref()),
+            (C::MediaUnreadable, Some("[error] no packets"))
+        );
     }
 
     #[test]

@@ -160,6 +160,21 @@ impl Mp3Head {
         self.first
     }
 
+    /// Seconds of audio in the frames that were followed.
+    #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 samples")]
+    pub(crate) fn seconds(&self) -> f64 {
+        self.first.map_or(0.0, |first| {
+            (self.frames * first.samples()) as f64 / f64::from(first.sample_rate_hz.max(1))
+        })
+    }
+
+    /// Whether an encoder makes just the frames that were followed of so many samples.
+    pub(crate) fn holds_all(&self, samples: u64) -> bool {
+        self.first.is_some_and(|first| self.frames == frames_of(samples, first.samples()))
+            && self.skip == 0
+            && self.header_len == 0
+    }
+
     /// The head for the frames that were followed, with `samples` that went into the encoder.
     pub(crate) fn actual(&self, samples: Option<u64>) -> Option<Bytes> {
         Some(self.render(

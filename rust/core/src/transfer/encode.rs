@@ -1,0 +1,275 @@
+//! The part of a transfer that goes through FFmpeg: one child, or several that encode segments side by side.
+
+use std::sync::{Arc, PoisonError};
+
+use futures_util::future::try_join_all;
+
+use super::flow::{Ended, Flow, Stop};
+use super::output::{Mp3Wrapper, Out, resampled};
+use super::parallel::side_by_side;
+use super::{Extracted, Feed, Opened, Run};
+use crate::checksum::SourceDigest;
+use crate::cores::{self, Grant};
+use crate::error::{EngineError, ErrorCode, Result};
+use crate::extract::arguments::{self, Input};
+use crate::extract::ffmpeg::{self, Said, Started};
+use crate::extract::mp3::Mp3Head;
+use crate::extract::segments::{Material, Room, Segments};
+use crate::extract::sniff;
+use crate::request::{Codec, Strategy};
+use crate::sink::Sink;
+use crate::source::{Drive, Pieces, fetch_in_order};
+use crate::stages::Stage;
+
+/// How one pass through FFmpeg ended.
+enum Pass {
+    Done(Extracted),
+    /// The head said a wrong length and has left already; with these samples it would have been right.
+    WrongLength {
+        samples: u64,
+    },
+    /// Two encoders did not agree about a joint: what was written is not what one encoder would have made.
+    JointDiffers,
+}
+
+impl Run {
+    /// Sends the recording through FFmpeg, again when what was written turned out to be wrong and could not be mended.
+    pub(super) async fn extract(&self, opened: &Opened, sink: &mut Sink) -> Result<Extracted> {
+        let most = self.request.ffmpeg.encoders.map_or_else(cores::usable, |encoders| encoders as usize);
+        // No more than are of use here: others can use them.
+        let useful = self.cut(opened, None, most).map_or(1, |(segments, _)| segments.encoders());
+        let useful = usize::try_from(useful).unwrap_or(usize::MAX);
+        let grant =
+            if self.request.ffmpeg.encoders.is_some() { Grant::exactly(useful) } else { Grant::take(useful) };
+        let mut encoders = grant.cores();
+        let mut known = None;
+        loop {
+            let again = match self.pass(opened, sink, known, encoders).await? {
+                Pass::Done(extracted) => return Ok(extracted),
+                Pass::WrongLength { samples } if known.is_none() => {
+                    known = Some(samples);
+                    ("wrong_length", samples)
+                }
+                Pass::JointDiffers if encoders > 1 => {
+                    ("joint_differs", u64::try_from(std::mem::replace(&mut encoders, 1)).unwrap_or(u64::MAX))
+                }
+                Pass::WrongLength { .. } | Pass::JointDiffers => {
+                    return Err(EngineError::new(
+                        ErrorCode::Bug,
+                        "the audio that FFmpeg makes differs from pass to pass",
+                    ));
+                }
+            };
+            self.stages.event("upload", again.0, [("value", again.1.into())]);
+            sink.abort().await;
+            *sink = self.open_sink()?;
+        }
+    }
+
+    /// The version of the FFmpeg that will be used; none for a copy, which may do without.
+    pub(super) async fn ffmpeg_version(&self) -> Result<Option<ffmpeg::Version>> {
+        if self.request.audio.codec == Codec::Copy {
+            return Ok(None);
+        }
+        let version = ffmpeg::version(&self.request.ffmpeg).await?;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).version = Some(version.text.clone());
+        Ok(Some(version))
+    }
+
+    /// How to cut the recording for several encoders; `None`: one encoder makes it.
+    fn cut(&self, opened: &Opened, known: Option<u64>, encoders: usize) -> Option<(Segments, Room)> {
+        let audio = &self.request.audio;
+        let (Codec::Mp3, Feed::Remux(plan)) = (audio.codec, &opened.feed) else { return None };
+        // How long it is need not be known exactly here: what the encoders counted decides in the end.
+        let (samples, rate) =
+            opened.samples.or_else(|| opened.seconds.map(|seconds| roughly(seconds, 48_000)))?;
+        let out_rate = audio.sample_rate_hz.unwrap_or(rate);
+        let samples = known.unwrap_or_else(|| resampled(samples, Some(rate), out_rate));
+        let bitrate = u64::from(audio.bitrate_bps.unwrap_or(arguments::MP3_BITRATE));
+        let material = Material {
+            samples,
+            input_bytes: plan.output_len(),
+            output_bytes: samples.saturating_mul(bitrate / 8) / u64::from(out_rate.max(1)),
+        };
+        let segments = Segments::plan(material, u64::try_from(encoders).ok()?, self.segments_bytes)?;
+        Some((segments, segments.room(material)))
+    }
+
+    async fn arguments(
+        &self,
+        opened: &Opened,
+        input: &Input,
+        track: u32,
+        segments: Option<Segments>,
+    ) -> Result<Vec<Vec<String>>> {
+        let audio = &self.request.audio;
+        if let Some(segments) = segments {
+            let filters = (0..segments.encoders()).map(|encoder| segments.filters(encoder));
+            return Ok(filters.map(|filters| arguments::segments(input, audio, track, &filters)).collect());
+        }
+        if audio.codec != Codec::Copy {
+            return Ok(vec![arguments::extraction(input, audio, track)]);
+        }
+        let codec = if let Some(codec) = &opened.codec_name {
+            codec.clone()
+        } else {
+            let head = sniff::head(&opened.source, &self.budget).await?;
+            sniff::codec(&self.request.ffmpeg, head, opened.source.name(), track).await?
+        };
+        Ok(vec![arguments::copy(input, audio, track, &codec)])
+    }
+
+    async fn pass(
+        &self,
+        opened: &Opened,
+        sink: &mut Sink,
+        known: Option<u64>,
+        encoders: usize,
+    ) -> Result<Pass> {
+        let audio = &self.request.audio;
+        let name = opened.source.name();
+        let (input, track) = match &opened.feed {
+            Feed::Remux(_) => (Input::Pipe, 0),
+            Feed::Whole => (Input::Pipe, audio.track),
+            Feed::Mp4File(path) => (Input::Mp4File(path.clone()), audio.track),
+        };
+        self.ffmpeg_version().await?;
+        let cut = self.cut(opened, known, encoders);
+        let arguments = self.arguments(opened, &input, track, cut.map(|(segments, _)| segments)).await?;
+        let children = u64::try_from(arguments.len()).unwrap_or(u64::MAX);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).arguments.extend(arguments.iter().cloned());
+        let mut digest = if opened.strategy == Strategy::AudioOnly {
+            SourceDigest::new(None, None)
+        } else {
+            self.digest()
+        };
+        let fetch_stage = self.stages.begin("fetch.ranges");
+        let extract_stage = self.stages.begin("extract");
+        extract_stage.set("encoders", children);
+        let (mut running, mut pipes) = (Vec::new(), Vec::new());
+        for arguments in &arguments {
+            // One of several cannot say how far the whole is.
+            let progress = if children == 1 { Arc::clone(&self.hooks.progress) } else { Arc::default() };
+            let pool = self.budget.pool().clone();
+            let Started { child, input, output, messages } =
+                ffmpeg::start(&self.request.ffmpeg, arguments, input == Input::Pipe, pool, progress)?;
+            running.push((child, messages));
+            pipes.push((input, output));
+        }
+        let (pieces, drive) = self.fetch(opened, &digest);
+        // What the first pass counted, else what the index promises at the recording's own rate.
+        let promised = known
+            .map(|samples| (samples, None))
+            .or(opened.samples.map(|(samples, rate)| (samples, Some(rate))));
+        let mp3 = (audio.codec == Codec::Mp3).then(|| Mp3Wrapper {
+            head: Mp3Head::new(&audio.tags),
+            promised,
+            sent: None,
+        });
+        let mut out = Out { mp3, sink };
+        let children = try_join_all(running.into_iter().map(async |(mut child, messages)| {
+            let (said, status) = tokio::try_join!(messages.drain(), child.wait())?;
+            ffmpeg::judge(status, &said, name, audio.track)?;
+            Ok::<_, EngineError>(said)
+        }));
+        let flow = Flow {
+            feed: &opened.feed,
+            pieces,
+            drive,
+            digest: &mut digest,
+            fetch_stage,
+            progress: &self.hooks.progress,
+            pipes,
+            children,
+        };
+        let ended = match cut {
+            None => flow.alone(&mut out).await,
+            Some((segments, room)) => side_by_side(flow, segments, room, self.budget.pool(), &mut out).await,
+        };
+        let Ended { whole, said, left_over } = match ended {
+            Ok(ended) => ended,
+            Err(Stop::JointDiffers) => return Ok(Pass::JointDiffers),
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        if whole {
+            digest.verify(name)?;
+        }
+        self.note(&extract_stage, &said);
+        let first = said.first().ok_or_else(no_child)?;
+        ffmpeg::check_produced(out.sink.written(), first, name)?;
+        extract_stage.end();
+        let samples = match cut {
+            None => first.encoded_samples(),
+            Some((segments, _)) => {
+                let counted: Option<Vec<u64>> = said.iter().map(Said::encoded_samples).collect();
+                let total = counted.and_then(|counted| segments.total_samples(&counted));
+                if left_over || !out.holds_all(total) {
+                    // Their last word is not to be trusted; one encoder alone decides.
+                    return Ok(Pass::JointDiffers);
+                }
+                total
+            }
+        };
+        let audio_seconds = match &mut out.mp3 {
+            None => None,
+            Some(mp3) => {
+                if let Some(samples) = mp3.after(samples, out.sink).await? {
+                    return Ok(Pass::WrongLength { samples });
+                }
+                samples.zip(mp3.head.first()).map(|(samples, first)| seconds(samples, first.sample_rate_hz))
+            }
+        };
+        let audio_seconds = audio_seconds
+            .or_else(|| Some(self.hooks.progress.audio_seconds()).filter(|seconds| *seconds > 0.0));
+        if let Some(seconds) = audio_seconds {
+            self.hooks.progress.set_audio_seconds(seconds);
+        }
+        Ok(Pass::Done(Extracted { bytes: out.sink.written(), audio_seconds }))
+    }
+
+    /// The bytes that the children need, and the future that fetches them.
+    fn fetch(&self, opened: &Opened, digest: &SourceDigest) -> (Pieces, Drive) {
+        match &opened.feed {
+            Feed::Remux(plan) => self.fetch_planned(opened, plan, digest),
+            Feed::Whole => self.fetch_whole(&opened.source),
+            Feed::Mp4File(_) => {
+                let nothing = Box::new(std::iter::empty());
+                fetch_in_order(Arc::clone(&opened.source), nothing, 1, self.budget.clone())
+            }
+        }
+    }
+
+    /// Writes down what the children said of themselves.
+    fn note(&self, stage: &Stage, said: &[Said]) {
+        let cpu_seconds: f64 = said.iter().map(Said::cpu_seconds).sum();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).cpu_seconds += cpu_seconds;
+        stage.set("process.exit.code", 0);
+        stage.set("cpu_seconds", cpu_seconds);
+        // Each of them decodes everything and complains alike.
+        if let Some(first) = said.first() {
+            stage.set("decode_errors", first.errors());
+            if first.errors() > 0 {
+                self.stages.event("extract", "ffmpeg.warnings", [("messages", first.tail().into())]);
+            }
+        }
+    }
+}
+
+fn no_child() -> EngineError {
+    EngineError::new(ErrorCode::Bug, "no FFmpeg was started")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 samples")]
+fn seconds(samples: u64, rate: u32) -> f64 {
+    samples as f64 / f64::from(rate.max(1))
+}
+
+/// A number of samples, and the rate they are counted at.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "seconds are not negative; saturates far beyond any recording"
+)]
+fn roughly(seconds: f64, rate: u32) -> (u64, u32) {
+    ((seconds * f64::from(rate)) as u64, rate)
+}
