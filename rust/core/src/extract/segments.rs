@@ -78,6 +78,12 @@ impl Segments {
         })
     }
 
+    /// A cut of any kind, in padding cycles.
+    #[cfg(test)]
+    pub(crate) const fn of(encoders: u64, cycles: u64) -> Self {
+        Self { encoders, units: cycles * CYCLE }
+    }
+
     /// Room for what waits when the encoders are as far apart as they get.
     pub(crate) fn room(self, material: Material) -> Room {
         let total = material.samples.div_ceil(UNIT_SAMPLES).max(1);
@@ -196,7 +202,7 @@ mod tests {
     }
 
     fn segments() -> impl Strategy<Value = Segments> {
-        (2u64..9, 4u64..40).prop_map(|(encoders, cycles)| Segments { encoders, units: cycles * CYCLE })
+        (2u64..9, 4u64..40).prop_map(|(encoders, cycles)| Segments::of(encoders, cycles))
     }
 
     /// FFmpeg's own arithmetic on the expression.
