@@ -160,3 +160,16 @@ fn edit_lists_and_delays_are_kept() {
         }
     }
 }
+
+#[test]
+fn aac_whose_packets_are_stretched_here_and_there_is_predicted() {
+    let folder = Folder::new();
+    let recording = folder.recording("aac.mp4", &["-c:a", "aac"]);
+    let looped = folder.path("looped.mp4");
+    let (from, to) = (recording.to_str().unwrap(), looped.to_str().unwrap());
+    ffmpeg(&["-stream_loop", "3", "-i", from, "-c", "copy", to], None);
+    check(&folder, &looped, "aac", Predicted, true);
+    let cut = folder.path("looped-cut.mp4");
+    ffmpeg(&["-ss", "1.3", "-i", to, "-t", "9.1", "-c", "copy", cut.to_str().unwrap()], None);
+    check(&folder, &cut, "aac", Predicted, true);
+}

@@ -67,7 +67,9 @@ fn predict(trak: &Trak, entry: &SampleEntry, movie_timescale: u32, gapless_note:
         Some(elst) => Edit::only_one(&elst.ok()?, timescale, movie_timescale)?,
     };
     let end = edit.len.map_or(Some(u64::MAX), |len| edit.start.checked_add(len))?;
-    let decoded = decoded_until(trak, packet, end)?;
+    // Recorders that lose a moment, and joined files, stretch a packet here and there: AAC decodes to as much as ever.
+    let stretchable = matches!(entry.codec, Codec::Aac(_));
+    let Decoded { samples: decoded, stretched } = decoded_until(trak, packet, end, stretchable)?;
     let skipped = match entry.codec {
         // The demuxer's skip replaces the decoder's own; none from the demuxer leaves that in force.
         Codec::Opus { pre_skip } if edit.start == 0 => u64::from(pre_skip),
@@ -75,6 +77,8 @@ fn predict(trak: &Trak, entry: &SampleEntry, movie_timescale: u32, gapless_note:
     };
     let whole_packets = decoded.checked_sub(skipped).filter(|samples| *samples > 0)?;
     let cut_at_edit = match edit.len {
+        // Where the end of the edit then falls was not tried.
+        _ if stretched => None,
         _ if matches!(entry.codec, Codec::Opus { .. }) => Some(whole_packets).filter(|_| !edit.delayed),
         None => Some(whole_packets.min(trak.stts()?.total()?)),
         Some(_) if edit.delayed => None,
@@ -118,12 +122,20 @@ fn rescale(value: u64, to: u32, from: u32) -> Option<u64> {
     u64::try_from((u128::from(value) * u128::from(to) + from / 2) / from).ok()
 }
 
-/// Samples decoded from all packets that start before `end`.
-fn decoded_until(trak: &Trak, packet: PacketSamples, end: u64) -> Option<u64> {
+/// What the packets before an end decode to.
+struct Decoded {
+    samples: u64,
+    /// Not every packet lasts as long as what it decodes to.
+    stretched: bool,
+}
+
+/// Samples decoded from all packets that start before `end`; none where a packet's duration is not what it decodes to,
+/// unless it is `stretchable`.
+fn decoded_until(trak: &Trak, packet: PacketSamples, end: u64, stretchable: bool) -> Option<Decoded> {
     let runs = trak.stts()?;
     let single_frames = runs.counts_single_frames();
     let total = trak.sample_count();
-    let (mut time, mut decoded, mut seen) = (0u64, 0u64, 0u64);
+    let (mut time, mut decoded, mut seen, mut stretched) = (0u64, 0u64, 0u64, false);
     for (count, duration) in runs.iter() {
         let (count, duration) = (u64::from(count), u64::from(duration));
         if count == 0 || duration == 0 {
@@ -133,7 +145,10 @@ fn decoded_until(trak: &Trak, packet: PacketSamples, end: u64) -> Option<u64> {
             // Only the last packet may claim less.
             let last = seen + count == total && count == 1 && duration < u64::from(samples);
             if duration != u64::from(samples) && !last {
-                return None;
+                if !stretchable {
+                    return None;
+                }
+                stretched = true;
             }
         }
         let mut kept = if time >= end { 0 } else { count.min((end - time).div_ceil(duration)) };
@@ -151,7 +166,7 @@ fn decoded_until(trak: &Trak, packet: PacketSamples, end: u64) -> Option<u64> {
         time = time.checked_add(count * duration)?;
         seen += count;
     }
-    (seen == total).then_some(decoded)
+    (seen == total).then_some(Decoded { samples: decoded, stretched })
 }
 
 /// FFmpeg makes packets of up to 1,024 single frames of a chunk.
