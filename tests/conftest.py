@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,16 +33,15 @@ KEPT_VARIABLES = ("AUDIO_EXTRACT_TEST_",)
 KEY_VARIABLE = "AUDIO_EXTRACT_TEST_KEY"
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Clear the environment before anything is imported or started, fixtures of any scope included."""
     if key := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         os.environ.setdefault(KEY_VARIABLE, key)
     for name in list(os.environ):
         if name.startswith(SERVICE_VARIABLES) and not name.startswith(KEPT_VARIABLES):
             del os.environ[name]
-    empty = tempfile.mkdtemp(prefix="audio-extract-tests-")
-    config.add_cleanup(lambda: shutil.rmtree(empty, ignore_errors=True))
-    os.environ["XDG_CONFIG_HOME"] = empty
+    # Nobody's settings stand there, and nothing can be made there that a killed run would leave behind.
+    os.environ["XDG_CONFIG_HOME"] = f"{os.devnull}/no-settings"
     # Without this, google-auth asks the metadata server and a test waits for a network that is not there.
     os.environ["NO_GCE_CHECK"] = "true"
 

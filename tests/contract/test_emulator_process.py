@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import pytest
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     recording = tmp_path / "Weekly Sync.mp4"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     recording.write_bytes(b"0123456789" * 100_000)
     command = [
         sys.executable,
@@ -26,10 +29,20 @@ def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, A
         "--connection-mb-per-second",
         "4",
     ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    ) as child:
         assert child.stdout is not None
-        yield child, json.loads(child.stdout.readline())
-        child.kill()
+        assert child.stdin is not None
+        try:
+            yield child, json.loads(child.stdout.readline())
+            # Killed, it would leave its folders behind.
+            child.stdin.close()
+            child.wait(10)
+        finally:
+            child.kill()
+    assert list(temporary.iterdir()) == []
 
 
 def test_it_prints_addresses_and_serves_what_it_was_given(

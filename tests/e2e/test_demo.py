@@ -81,6 +81,12 @@ def stored(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Path) -> Iterator[t
         yield stage, verifier
 
 
+def test_everything_of_the_demo_on_disk_is_below_its_folder(stored: tuple[Stage, Verifier]) -> None:
+    stage, _ = stored
+    for emulator in (stage.drive.emulator, stage.storage.emulator):
+        assert emulator.directory.is_relative_to(stage.folder)
+
+
 def name_of(verifier: Verifier, expected: Expected) -> str:
     row = verifier.tracker.find(expected.source_id)
     assert row is not None

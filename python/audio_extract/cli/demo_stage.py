@@ -105,8 +105,10 @@ def open_stage(
     from audio_extract.settings import load_settings
 
     with ExitStack() as stack:
-        drive = stack.enter_context(EmulatorServer(DriveEmulator()))
-        storage = stack.enter_context(EmulatorServer(StorageEmulator()))
+        contents = folder / "emulated"
+        contents.mkdir(exist_ok=True)
+        drive = stack.enter_context(EmulatorServer(DriveEmulator(directory=contents)))
+        storage = stack.enter_context(EmulatorServer(StorageEmulator(directory=contents)))
         storage.emulator.create_bucket(BUCKET)
         folder_id = drive.emulator.add_folder("Meet Recordings")
         expected = []
