@@ -114,6 +114,35 @@ def test_a_folder_gives_every_recording_in_it_and_a_second_time_no_results_of_re
     assert again.out == first.out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("talk.mp3",), ("talk.mp3", "-o", "talk.mp3"), ("talk.mp3", "-o", "link/"), ("talk.mp4", "talk.mp3")],
+)
+def test_a_recording_is_never_replaced_by_a_result(
+    samples: dict[str, Path], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    for name in ("talk.mp3", "talk.mp4"):
+        (tmp_path / name).write_bytes(samples["moov_first"].read_bytes())
+    (tmp_path / "link").symlink_to(tmp_path)
+    done = run_cli("extract", *words, "--overwrite", cwd=tmp_path)
+    assert done.code != 0
+    assert "would replace" in done.err
+    assert (tmp_path / "talk.mp3").read_bytes() == samples["moov_first"].read_bytes()
+
+
+@pytest.mark.parametrize("command", ["extract", "probe"])
+@pytest.mark.parametrize(
+    "name", ["pipe.mp4", "x" * 300 + ".mp4", "loop.mp4", b"bad\xff.mp4".decode(errors="surrogateescape")]
+)
+def test_a_name_that_is_no_recording_is_said_and_is_no_bug(tmp_path: Path, command: str, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    done = run_cli(command, name, cwd=tmp_path, timeout=20)
+    assert done.code in {1, 2}, done.err
+    assert "bug" not in done.err
+    assert "error: " in done.err
+
+
 def test_two_sources_never_share_a_result(samples: dict[str, Path], tmp_path: Path) -> None:
     other = tmp_path / "moov_first.webm"
     other.write_bytes(samples["webm"].read_bytes())
@@ -181,6 +210,8 @@ def test_probe_shows_tracks_and_costs(samples: dict[str, Path], tmp_path: Path) 
     [
         (["--codec", "mp5"], "--codec"),
         (["--bitrate", "loud"], "--bitrate"),
+        (["--bitrate", "inf"], "--bitrate"),
+        (["-o", ""], "'' cannot be used"),
         (["--track", "-1"], "--track"),
         (["-o", "s3://bucket/"], "s3://bucket/"),
     ],
@@ -191,6 +222,7 @@ def test_a_wrong_flag_is_a_usage_error_that_names_it(
     done = run_cli("extract", samples["moov_first"], *words, cwd=tmp_path)
     assert done.code == 2
     assert text in done.err
+    assert "bug" not in done.err
     assert done.out == ""
 
 

@@ -47,7 +47,17 @@ def test_a_source_word_is_understood(word: str, meaning: SourceWord) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["drive:", "drive:a b", "https://", "ftp://host/a.mp4", "https://drive.google.com/drive/my-drive"]
+    "word",
+    [
+        "",
+        "drive:",
+        "drive:a b",
+        "https://",
+        "https://[bad/a.mp4",
+        "ftp://host/a.mp4",
+        "https://drive.google.com/drive/my-drive",
+        "a\udcff.mp4",
+    ],
 )
 def test_a_source_word_that_names_nothing_is_refused_with_its_text(word: str) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be used") as caught:
@@ -80,7 +90,16 @@ def test_an_existing_folder_is_a_folder_whatever_its_name(tmp_path: Path) -> Non
     assert parse_dest(str(folder), many=False) == FolderDest(folder)
 
 
-@pytest.mark.parametrize("word", ["gs://", "gs:///x", "s3://bucket/x"])
+def test_an_existing_file_is_a_file_whatever_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "audio"
+    file.write_text("mine")
+    assert parse_dest(str(file), many=False) == FileDest(file)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "-", "gs://", "gs:///x", "s3://bucket/x", "/dev/null", "a\udcff.mp3", "x" * 300 + ".mp3"],
+)
 def test_a_destination_that_names_nothing_is_refused(word: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be used"):
         parse_dest(word, many=False)

@@ -17,7 +17,7 @@ from audio_extract.cli.inputs import ffmpeg_of, resolve
 from audio_extract.cli.invocation import Invocation, command
 from audio_extract.cli.outputs import plan_outputs
 from audio_extract.cli.progress import TransferDisplay
-from audio_extract.exceptions import AudioExtractError, CancelledError
+from audio_extract.exceptions import AudioExtractError, CancelledError, ConfigurationError
 from audio_extract.presentation import duration, size
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def parse_bitrate(text: str | None) -> int | None:
     """Return ``128k``, ``128000`` or ``0.5M`` in bits per second.
 
     Raises:
-        typer.BadParameter: It is something else.
+        ConfigurationError: It is something else.
     """
     if text is None:
         return None
@@ -132,10 +132,12 @@ def parse_bitrate(text: str | None) -> int | None:
     digits = text[:-1] if factor > 1 else text
     try:
         value = round(float(digits) * factor)
-    except ValueError:
+    except (ValueError, OverflowError):
         value = 0
     if not 6_000 <= value <= 10_000_000:
-        raise typer.BadParameter(f"{text!r} is not a bitrate such as 128k", param_hint="--bitrate")
+        raise ConfigurationError(
+            f"--bitrate {text}: expected a bitrate between 6k and 10m, such as 128k", code="usage.invalid"
+        )
     return value
 
 
@@ -162,7 +164,9 @@ class _Run:
             except AudioExtractError as error:
                 failures.append(self._failed(word, error))
         many = len(inputs) + len(failures) > 1
-        outputs = plan_outputs(output, many=many, overwrite=overwrite, invocation=self.invocation)
+        outputs = plan_outputs(
+            output, many=many, overwrite=overwrite, invocation=self.invocation, recordings=inputs
+        )
         for recording in inputs:
             try:
                 self._one(recording, outputs)

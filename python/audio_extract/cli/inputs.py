@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audio_extract.cli.targets import DriveWord, HttpWord, LocalWord, parse_source
-from audio_extract.exceptions import ConfigurationError, NotFoundError
+from audio_extract.exceptions import (
+    AudioExtractError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +41,11 @@ class Input:
     source: HttpSource | FileSource
     folder: Path | None = None
     token: TokenProvider | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The local file; None for what stands elsewhere."""
+        return self.folder / self.name if self.folder is not None else None
 
 
 def resolve(word: str, invocation: Invocation) -> Iterator[Input]:
@@ -88,12 +99,20 @@ def ffmpeg_of(invocation: Invocation) -> Ffmpeg:
 
 
 def _local(word: str, path: Path) -> Iterator[Input]:
-    if not path.is_dir():
-        if not path.exists():
-            raise NotFoundError(f"{word}: no such file or folder; check the path", code="source.not_found")
+    try:
+        mode = path.stat().st_mode
+        files = sorted(child for child in path.iterdir() if _kind(child)) if stat.S_ISDIR(mode) else []
+    except OSError as error:
+        raise _unreachable(word, error) from error
+    if not stat.S_ISDIR(mode):
+        if not stat.S_ISREG(mode):
+            # To open a pipe nobody writes into would wait for ever.
+            raise ConfigurationError(
+                f"{word} is neither a file nor a folder; give a recording", code="usage.invalid"
+            )
         yield _file(word, path)
         return
-    files = sorted(child for child in path.iterdir() if _kind(child) and child.is_file())
+    files = [child for child in files if child.is_file()]
     # What an earlier run left beside its source is a result, not a source.
     videos = {child.stem for child in files if _kind(child) == "video"}
     files = [child for child in files if not (_kind(child) == "audio" and child.stem in videos)]
@@ -103,6 +122,14 @@ def _local(word: str, path: Path) -> Iterator[Input]:
         )
     for child in files:
         yield _file(str(child), child)
+
+
+def _unreachable(word: str, error: OSError) -> AudioExtractError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotFoundError(f"{word}: no such file or folder; check the path", code="source.not_found")
+    if isinstance(error, PermissionError):
+        return PermissionDeniedError(f"{word}: permission denied; make it readable for this user")
+    return ConfigurationError(f"{word} cannot be reached: {error.strerror}", code="usage.invalid")
 
 
 def _kind(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a SOURCE or DEST on the command line means, and the name a result gets. Pure: opens nothing.
+"""What a SOURCE or DEST on the command line means, and the name a result gets. Opens nothing.
 
 SOURCE is a file, a folder, ``https://…``, ``drive:ID`` or a link that Drive's *Share* button gives.
 DEST is a file, a folder, or ``gs://bucket/prefix/``.
@@ -7,6 +7,7 @@ DEST is a file, a folder, or ``gs://bucket/prefix/``.
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -83,6 +84,7 @@ def parse_source(word: str) -> SourceWord:
     Raises:
         ConfigurationError: It has the form of something, but is not complete.
     """
+    _require_text(word)
     scheme, separator, rest = word.partition(":")
     if separator and scheme.lower() == "drive":
         if not _DRIVE_ID.fullmatch(rest):
@@ -96,7 +98,10 @@ def parse_source(word: str) -> SourceWord:
 
 
 def _from_url(word: str) -> SourceWord:
-    parts = urlsplit(word)
+    try:
+        parts = urlsplit(word)
+    except ValueError as error:
+        raise _wrong(word, f"this is no URL: {error}") from error
     if not parts.hostname:
         raise _wrong(word, "the URL names no host")
     if parts.hostname in _DRIVE_HOSTS:
@@ -117,6 +122,7 @@ def parse_dest(word: str, *, many: bool) -> Dest:
         word: What ``-o`` was given.
         many: There is more than one source, so DEST cannot be the name of one result.
     """
+    _require_text(word)
     if word.startswith("gs://"):
         bucket, _, name = word.removeprefix("gs://").partition("/")
         if not bucket:
@@ -128,8 +134,23 @@ def parse_dest(word: str, *, many: bool) -> Dest:
         return BucketDest(bucket, "", object_name=name)
     if "://" in word:
         raise _wrong(word, "a destination is a file, a folder or gs://bucket/prefix/")
+    return _local_dest(word, many=many)
+
+
+def _local_dest(word: str, *, many: bool) -> Dest:
+    if word == "-":
+        raise _wrong(word, "a result is stored and verified, not printed; name a file or a folder (./- too)")
     path = Path(word).expanduser()
-    if many or word.endswith("/") or path.is_dir() or not path.suffix:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
+    except OSError as error:
+        raise _wrong(word, error.strerror or "it cannot be reached") from error
+    if mode is not None and not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise _wrong(word, "it is neither a file nor a folder")
+    is_folder = not path.suffix if mode is None else stat.S_ISDIR(mode)
+    if many or word.endswith("/") or is_folder:
         return FolderDest(path)
     return FileDest(path)
 
@@ -137,7 +158,7 @@ def parse_dest(word: str, *, many: bool) -> Dest:
 def safe_name(name: str) -> str:
     """Return a recording's name as a file name: no separators, no control characters, at most 200 bytes."""
     cleaned = _UNSAFE_IN_NAME.sub("_", name).strip(" .")
-    return cleaned.encode()[:200].decode(errors="ignore")
+    return cleaned.encode(errors="replace")[:200].decode(errors="ignore")
 
 
 def result_name(source_name: str, extension: str) -> str:
@@ -151,6 +172,16 @@ def result_name(source_name: str, extension: str) -> str:
     suffix = PurePosixPath(name).suffix
     stem = name[: -len(suffix)] if suffix.lower() in MEDIA_TYPES else name
     return f"{stem or 'audio'}.{extension}"
+
+
+def _require_text(word: str) -> None:
+    """The database, JSON and the engine take names that are text; Linux allows others."""
+    if not word:
+        raise _wrong(word, "it is empty")
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise _wrong(word, "its name is not valid UTF-8; rename it") from error
 
 
 def _wrong(word: str, reason: str) -> ConfigurationError:
