@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -259,6 +261,30 @@ def serving(site: Site, *words: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             child.kill()
             child.wait()
+
+
+def test_what_a_killed_round_left_in_the_destination_is_gone_after_the_next(
+    samples: dict[str, Path], tmp_path: Path
+) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    shutil.copy(samples["moov_first"], source / "Weekly (2025-01-29 at 10:00 GMT).mp4")
+    [recording] = source.iterdir()
+    os.utime(recording, (time.time() - 60, time.time() - 60))
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    part = target / "2025" / "01" / f".Weekly_2025-01-29_10-00_audio.mp3.{gone.pid}-0.audio-extract.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half of it")
+    values = {
+        "sources": {"local": {"path": str(source)}},
+        "storage": {"type": "local", "local": {"path": str(target)}},
+        "monitoring": {"database_path": str(tmp_path / "t.db")},
+    }
+    (tmp_path / "audio_extract_config.yaml").write_text(yaml.safe_dump(values))
+    done = run_cli("once", cwd=tmp_path)
+    assert (done.code, "1 stored" in done.out) == (0, True), done.err
+    assert [path.name for path in part.parent.iterdir()] == ["Weekly_2025-01-29_10-00_audio.mp3"]
 
 
 def address(site: Site, name: str) -> str | None:

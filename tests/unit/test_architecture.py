@@ -13,13 +13,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "python" / "audio_extract"
 
-#: Everybody may use these: values, errors, the boundary to the engine, the package's version.
-SHARED = {"", "exceptions", "engine_types", "_engine"}
+#: Everybody may use these: values, errors, the boundaries to engine and system, the package's version.
+SHARED = {"", "exceptions", "engine_types", "processes", "_engine"}
 
 #: Module or sub-package → what of ours it may import beside the shared parts; a longer name narrows it.
 MAY_IMPORT: dict[str, set[str]] = {
     "exceptions": set(),
     "engine_types": set(),
+    "processes": set(),
     "presentation": set(),
     "telemetry": set(),
     "settings": {"telemetry.redaction"},

@@ -156,6 +156,7 @@ def test_names_are_listed_in_order_and_by_prefix(folder: Path, audio: Path) -> N
     for name in ("2025/b.mp3", "2025/a.mp3", "2025-old/c.mp3", "2026/d.mp3"):
         local.save(audio, name, metadata={}, content_type="audio/mpeg")
     (folder / "2025" / ".audio-extract-1-1").write_bytes(b"left behind")
+    (folder / "2025" / ".a.mp3.1-0.audio-extract.part").write_bytes(b"left behind")
     everything = [one.name for one in local.list_files()]
     assert everything == sorted(everything) == ["2025-old/c.mp3", "2025/a.mp3", "2025/b.mp3", "2026/d.mp3"]
     assert [one.name for one in local.list_files("2025/")] == ["2025/a.mp3", "2025/b.mp3"]

@@ -13,6 +13,7 @@ import mimetypes
 import os
 import shutil
 import threading
+import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -30,6 +31,7 @@ from audio_extract.exceptions import (
     TransientError,
 )
 from audio_extract.storage.base import StorageCheck, StoredFile, checked_name
+from audio_extract.storage.leftovers import remove_leftovers
 from audio_extract.storage.mounts import MOUNTINFO, is_gcsfuse
 from audio_extract.storage.proof import proof_of, proven_metadata
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from audio_extract.engine_types import FileSink
 
 TEMPORARY_PREFIX = ".audio-extract-"
+#: Of the engine's temporary files.
+TEMPORARY_SUFFIX = ".audio-extract.part"
 #: What file systems without hard links say (FAT, some network and FUSE ones).
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 _numbers = count()
@@ -205,12 +209,10 @@ class LocalStorageAdapter:
         replace: StoredFile | None = None,
     ) -> FileSink:
         """Where the engine writes an audio file. Files keep no metadata; its log will."""
-        return {
-            "kind": "file",
-            "path": str(self._path(name)),
-            "overwrite": replace is not None,
-            "direct": self._is_direct(),
-        }
+        path, is_direct = self._path(name), self._is_direct()
+        if not is_direct:
+            remove_leftovers(path, own_pid=os.getpid(), now=time.time())
+        return {"kind": "file", "path": str(path), "overwrite": replace is not None, "direct": is_direct}
 
     def token_provider(self) -> TokenProvider | None:
         """Nobody has to sign in."""
@@ -260,7 +262,7 @@ class LocalStorageAdapter:
         for entry in ordered:
             path = Path(entry.path)
             name = path.relative_to(self.folder).as_posix()
-            if entry.name.startswith(TEMPORARY_PREFIX):
+            if entry.name.startswith(TEMPORARY_PREFIX) or entry.name.endswith(TEMPORARY_SUFFIX):
                 continue
             if entry.is_dir():
                 if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from audio_extract.processes import has_pid
+
 _UNKNOWN = "-"
 
 
@@ -68,19 +70,9 @@ def is_alive(owner: Owner) -> bool:
     if owner.pid == here.pid:
         return owner.instance == here.instance
     if boot == _UNKNOWN:
-        return _has_pid(owner.pid)
+        return has_pid(owner.pid)
     found = _instance(owner.pid)
     return found is not None and found.split(".", 2)[2] == start
-
-
-def _has_pid(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @cache

@@ -1,0 +1,55 @@
+"""What a killed process left beside a file it was writing: the engine's temporary files.
+
+The engine writes ``.NAME.PID-SERIAL.audio-extract.part`` and renames it when everything is verified. It
+removes it whenever it ends by itself; a SIGKILL or a power cut lets it stand, and only the next transfer to
+the same name knows that nobody needs it any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextlib import suppress
+from glob import escape
+from typing import TYPE_CHECKING, Final
+
+from audio_extract.processes import has_pid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: So many characters of the name are in the temporary one (``rust/core/src/sink/file.rs``).
+_NAME_CHARACTERS: Final = 40
+#: A worker on another machine renews its lease, and writes, more often than this.
+_LEASE_SECONDS: Final = 60.0
+_PART: Final = re.compile(r"\.(\d+)-\d+\.audio-extract\.part")
+_STARTED: Final = time.time()
+
+_log = logging.getLogger(__name__)
+
+
+def remove_leftovers(target: Path, *, own_pid: int, now: float, started: float = _STARTED) -> None:
+    """Remove temporary files of transfers to ``target`` whose process is gone.
+
+    Args:
+        target: The final name. Its recording is claimed by the caller, so no other worker writes it.
+        own_pid: The caller's process id; after a container's restart it can be that of the process before.
+        now: The present time, in seconds since the epoch.
+        started: When this process began.
+    """
+    short = f".{target.name[:_NAME_CHARACTERS]}"
+    for path in target.parent.glob(f"{escape(short)}.*.audio-extract.part"):
+        match = _PART.fullmatch(path.name[len(short) :])
+        if match is None:
+            continue
+        # Cleaning up must not keep a transfer from running; a file that stays does no harm.
+        with suppress(OSError):
+            modified = path.stat().st_mtime
+            pid = int(match.group(1))
+            is_running = modified >= started if pid == own_pid else has_pid(pid)
+            # A name that was cut can be another recording's, which another machine's worker may be writing.
+            is_certain = len(target.name) <= _NAME_CHARACTERS or now - modified > _LEASE_SECONDS
+            if is_certain and not is_running:
+                path.unlink()
+                _log.info("removed %s, which a process that was killed had left", path)
