@@ -205,6 +205,10 @@ FAILURES: Final[dict[str, Failure]] = {
     "database.not_a_database": _said(
         "monitoring.database_path is not a SQLite database", "correct the path; the file was left as it is"
     ),
+    "database.damaged": _said(
+        "the database is damaged",
+        "put a copy back, or move it away: the next round makes a new one and adopts what is stored",
+    ),
     "database.foreign": _said(
         "the database belongs to another program", "use another file or database name; nothing was changed"
     ),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
+from typing import Final
+
+#: Control characters, separators of lines and paragraphs, and what no encoding has.
+_CONTROL: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
 def size(size_bytes: int | None) -> str:
@@ -25,6 +30,15 @@ def duration(seconds: float | None) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def one_line(text: str) -> str:
+    """Return text with control characters spelled out, as Python writes them.
+
+    Names come from whoever records; an escape sequence in one must not reach a terminal, nor a line break a
+    log.
+    """
+    return "".join(repr(one)[1:-1] if unicodedata.category(one) in _CONTROL else one for one in text)
 
 
 def moment(time: datetime | None) -> str:

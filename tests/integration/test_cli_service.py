@@ -235,6 +235,61 @@ def test_config_init_writes_a_file_that_loads_and_is_not_replaced_unasked(site: 
     assert json.loads(site.run("config", "schema").out)["type"] == "object"
 
 
+@pytest.mark.parametrize("path", ["nowhere/new.yaml", "folder", "/dev/null/new.yaml"])
+def test_config_init_says_that_a_file_cannot_be_written(site: Site, path: str) -> None:
+    (site.folder / "folder").mkdir()
+    done = site.run("config", "init", path, "--yes")
+    assert done.code == 2
+    assert f"{path} cannot be written" in done.err
+
+
+def test_a_damaged_database_is_named_with_the_remedy(site: Site, samples: dict[str, Path]) -> None:
+    site.world.add(samples["moov_first"], "Weekly.mp4")
+    site.configure({"monitoring": {"database_path": str(site.folder / "t.db")}})
+    assert site.run("once").code == 0
+    with (site.folder / "t.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (site.folder / "t.db").stat().st_size)
+    for command in ("list", "once", "check"):
+        done = site.run(command)
+        assert done.code == 2, done.err
+        assert "t.db is damaged" in done.err + done.out
+        assert "Traceback" not in done.err
+
+
+def test_a_list_without_a_terminal_is_not_cut(site: Site, samples: dict[str, Path]) -> None:
+    name = "Weekly " + "very " * 40 + "long.mp4"
+    site.world.add(samples["no_audio"], name)
+    assert site.run("once").code == 1
+    listed = site.run("list", env={"COLUMNS": "80"})
+    assert name in listed.out
+    assert "no audio track" in listed.out
+
+
+@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("config", "schema")])
+def test_a_reader_that_goes_away_ends_a_command_quietly(
+    site: Site, samples: dict[str, Path], words: tuple[str, ...]
+) -> None:
+    site.world.add(samples["no_audio"], "Weekly.mp4")
+    assert site.run("once").code == 1
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "audio_extract", *words]
+    done = subprocess.run(
+        command, cwd=site.folder, env=environment(site.env), stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_a_round_works_with_stdout_and_stderr_closed(site: Site, samples: dict[str, Path]) -> None:
+    site.world.add(samples["moov_first"], "Weekly.mp4")
+    command = ["sh", "-c", f"exec {sys.executable} -m audio_extract once >&- 2>&-"]
+    done = subprocess.run(command, cwd=site.folder, env=environment(site.env), check=False)
+    assert done.returncode == 0
+    assert len(site.world.objects()) == 1
+
+
 def test_config_show_masks_secrets(site: Site) -> None:
     site.configure({"monitoring": {"database_path": "postgresql://me:canary@db/audio"}})
     shown = site.run("config", "show")

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine_types": set(),
     "processes": set(),
     "presentation": set(),
-    "telemetry": set(),
+    "telemetry": {"presentation"},
     "settings": {"telemetry.redaction"},
     "ffmpeg": set(),
     "failure_texts": {"telemetry.redaction"},

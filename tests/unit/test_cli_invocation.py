@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -85,6 +86,27 @@ def test_a_bug_is_reported_as_one_with_its_traceback_and_without_secrets() -> No
     assert "Traceback" in output
     assert "this is a bug" in output
     assert "canary" not in output
+
+
+def test_a_full_disk_below_the_output_is_no_bug() -> None:
+    def work(invocation: Invocation) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    code, output = run(work)
+    assert code == 5
+    assert "No space left" in output
+    assert "bug" not in output
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal() -> None:
+    def work(invocation: Invocation) -> None:
+        invocation.say("stored \x1b[31mred\nline.mp4")
+        raise TransientError("a\x1b]0;title\x07\x9b.mp4")
+
+    _, output = run(work)
+    assert "\x1b" not in output
+    assert r"stored \x1b[31mred\nline.mp4" in output
+    assert r"a\x1b]0;title\x07\x9b.mp4" in output
 
 
 def test_without_a_terminal_and_yes_nothing_is_asked_and_nothing_changed() -> None:

@@ -33,6 +33,13 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def test_a_name_cannot_forge_a_line_or_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs()
+    logging.getLogger("audio_extract.jobs").info("stored %s", "a\n12:00:00 info stored b\x1b[2J")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"stored a\n12:00:00 info stored b\x1b[2J")
+
+
 def test_a_line_of_the_file_is_one_json_object_with_the_keys_of_the_contract(tmp_path: Path) -> None:
     file = tmp_path / "logs" / "service.log"
     configure_logs(console=None, file=file)

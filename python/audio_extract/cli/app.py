@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import typer
 
 from audio_extract.cli import config, db
@@ -50,6 +53,21 @@ app.command(rich_help_panel=_ABOUT)(version)
 app.command(rich_help_panel=_ABOUT)(completion)
 
 
+def _open_standard_streams() -> None:
+    """Give a closed stdout or stderr (``>&-``) somewhere to go.
+
+    Otherwise the next file that is opened gets number 1 or 2, and a child's messages end up in the database.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            empty = os.open(os.devnull, os.O_WRONLY)
+            if empty != number:
+                os.dup2(empty, number)
+                os.close(empty)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
+
+
 def run() -> None:
     """Run the command line and end the process with the exit code of the contract."""
+    _open_standard_streams()
     app(prog_name="audio-extract")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from audio_extract.cli.invocation import Invocation, command
+from audio_extract.exceptions import ConfigurationError
 
 app = typer.Typer(help="Write, show or describe the settings.", no_args_is_help=True)
 
@@ -30,9 +31,14 @@ def init(
     if dry_run or str(path) == "-":
         typer.echo(text, nl=False)
         return
-    if path.exists():
-        invocation.confirm(f"{path} exists. Replace it?")
-    path.write_text(text)
+    try:
+        if path.is_file():
+            invocation.confirm(f"{path} exists. Replace it?")
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror}; name another file", code="usage.invalid"
+        ) from error
     typer.echo(str(path))
     invocation.say("next: set the folder and the bucket in it, then run: audio-extract check")
 

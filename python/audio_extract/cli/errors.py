@@ -6,16 +6,19 @@ permission · 4 nothing to do · 5 temporary · 70 a bug · 130/143 interrupted 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import typer
 
 from audio_extract.exceptions import AudioExtractError
+from audio_extract.presentation import one_line
 
 if TYPE_CHECKING:
     from audio_extract.cli.invocation import Invocation
@@ -24,9 +27,12 @@ EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOTHING_TO_DO = 4
+EXIT_TEMPORARY = 5
 EXIT_BUG = 70
 #: What a shell reports for a program that wrote to a closed pipe (``audio-extract list | head``).
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 #: Outside the service nothing is retried or forgotten; these messages say what a person does at the prompt.
 _SAID_BY_MESSAGE = frozenset({"source.not_found", "destination.exists"})
@@ -57,9 +63,13 @@ def exit_code(error: BaseException, invocation: Invocation) -> int:
             print("interrupted", file=sys.stderr)
             code = 128 + signal.SIGINT
         case BrokenPipeError():
-            # The reader went away. Without this, the interpreter complains once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_output()
             code = EXIT_BROKEN_PIPE
+        case OSError() if error.errno in _FULL:
+            where = error.filename or "the output"
+            print(f"error: writing {where}: {error.strerror}; make room and try again", file=sys.stderr)
+            _give_up_output()
+            code = EXIT_TEMPORARY
         case AudioExtractError():
             print_error(error)
             if invocation.show_traceback:
@@ -74,10 +84,16 @@ def exit_code(error: BaseException, invocation: Invocation) -> int:
     return int(code)
 
 
+def _give_up_output() -> None:
+    """Nobody takes stdout any more: the interpreter would complain once more when it flushes at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_error(error: AudioExtractError, *, subject: str | None = None) -> None:
     """Print one failure with its remedy on stderr, secrets removed."""
     where = f"{subject}: " if subject and PurePath(subject).name not in error.message else ""
-    print(f"error: {where}{_redacted(error.message)}", file=sys.stderr)
+    print(one_line(f"error: {where}{_redacted(error.message)}"), file=sys.stderr)
     remedy = remedy_for(error)
     if remedy:
         print(f"       to do: {remedy}", file=sys.stderr)

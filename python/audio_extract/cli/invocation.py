@@ -19,6 +19,7 @@ import typer
 
 from audio_extract.cli import errors
 from audio_extract.exceptions import ConfigurationError
+from audio_extract.presentation import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ class Invocation:
     def say(self, text: str) -> None:
         """Tell the person something on stderr, unless ``-q``."""
         if self.verbosity >= 0:
-            print(text, file=sys.stderr)
+            print(one_line(text), file=sys.stderr)
 
 
 def _shared_parameters() -> list[inspect.Parameter]:

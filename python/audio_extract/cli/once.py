@@ -9,6 +9,7 @@ import typer
 
 from audio_extract.cli import errors
 from audio_extract.cli.invocation import Invocation, command
+from audio_extract.presentation import one_line
 
 if TYPE_CHECKING:
     from audio_extract.jobs.service import CycleReport
@@ -129,4 +130,4 @@ def _say_what_would_be_done(settings: Settings) -> None:
         for recording in source.list():
             decision = select(recording, settings, now)
             words = f"skipped: {decision.message}" if isinstance(decision, Skipped) else "wanted"
-            typer.echo(f"{recording.name}: {words}")
+            typer.echo(one_line(f"{recording.name}: {words}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import typer
 from audio_extract.cli import errors
 from audio_extract.cli.invocation import Invocation, command
 from audio_extract.exceptions import ConfigurationError, NotFoundError
+from audio_extract.presentation import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import RecordingRow
 
+#: More than any name, object name and message together.
+_PIPED_WIDTH = 5000
 _STATES = ("discovered", "pending", "in_progress", "completed", "failed", "quarantined", "skipped")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -77,13 +81,14 @@ def show(
         return
     for name, value in values.items():
         if value not in (None, {}, ""):
-            typer.echo(f"{name + ':':<20} {value}")
+            typer.echo(one_line(f"{name + ':':<20} {value}"))
     remedy = errors.remedy_of(row.error_code)
     if remedy:
         typer.echo(f"{'to do:':<20} {remedy}")
     for entry in history:
         detail = ", ".join(f"{key}={value}" for key, value in entry.detail.items())
-        typer.echo(f"{_plain(entry.at)}  {entry.event:<10} {entry.to_state or '':<12} {detail}".rstrip())
+        line = f"{_plain(entry.at)}  {entry.event:<10} {entry.to_state or '':<12} {detail}"
+        typer.echo(one_line(line).rstrip())
 
 
 @command
@@ -143,22 +148,27 @@ def _print_table(rows: Iterable[RecordingRow]) -> None:
 
     from audio_extract.presentation import duration, moment, size
 
-    table = Table("id", "recording", "state", "when", "length", "audio", "stored as, or why not", box=None)
+    table = Table(box=None)
+    for title in ("id", "recording", "state", "when", "length", "audio", "stored as, or why not"):
+        table.add_column(title, no_wrap=title in {"id", "state", "when", "length", "audio"}, overflow="fold")
     colors = {"completed": "green", "failed": "red", "quarantined": "red", "in_progress": "yellow"}
     for row in rows:
         reason = row.storage_path if row.status == "completed" else row.error_message or row.state_reason
         table.add_row(
             row.id,
-            Text(row.name),
+            Text(one_line(row.name)),
             Text(row.status, style=colors.get(row.status, "")),
             moment(row.processed_at or row.state_changed_at),
             duration(row.audio_seconds),
             size(row.stored_size_bytes),
-            Text(reason or ""),
+            Text(one_line(reason or "")),
         )
-    console = Console()
     # Piped into another program, a table is as wide as it needs to be.
-    console.print(table, width=None if console.is_terminal else 400)
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    with console.capture() as drawn:
+        console.print(table)
+    # Not by rich itself: it takes a reader that goes away for a failure of its own.
+    typer.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def _say_ids(what: str, ids: list[str], *, wanted: list[str] | None = None) -> None:

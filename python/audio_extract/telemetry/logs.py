@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
+from audio_extract.presentation import one_line
 from audio_extract.telemetry.redaction import redact_value
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class _TextLine:
             and value is not None
             and not (key == "event" and value in {"log", line["message"]})
         )
-        text = f"{clock} {level:<8} {line['message']}" + (f"  {rest}" if rest else "")
+        text = one_line(f"{clock} {level:<8} {line['message']}" + (f"  {rest}" if rest else ""))
         if color := self._colors.get(level):
             text = f"\x1b[{color}m{text}\x1b[0m"
         if exception := line.get("exception"):

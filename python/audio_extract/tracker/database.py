@@ -102,6 +102,12 @@ class Database:
             if "not a database" in str(error.orig):
                 message = f"monitoring.database_path: {self.label} is not an SQLite database"
                 raise ConfigurationError(message, code="database.not_a_database") from error
+            if "malformed" in str(error.orig):
+                message = (
+                    f"monitoring.database_path: {self.label} is damaged ({error.orig}); put a copy of it "
+                    "back, or move it away: the next round makes a new one and adopts what is stored"
+                )
+                raise ConfigurationError(message, code="database.damaged") from error
             raise
 
     def _unavailable(self, error: OperationalError | InterfaceError) -> AudioExtractError:
