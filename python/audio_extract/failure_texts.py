@@ -34,27 +34,28 @@ def _said(cause: str, remedy: str) -> Failure:
     return Failure(cause, remedy, self_explanatory=True)
 
 
-_AGAIN: Final = "nothing has to be done, it is tried again by itself"
-_NETWORK: Final = f"{_AGAIN}; if it stays, check network, DNS and proxy (audio-extract check)"
+#: How remedies begin where the service goes on by itself.
+AGAIN: Final = "nothing has to be done, it is tried again by itself"
+_NETWORK: Final = f"{AGAIN}; if it stays, check network, DNS and proxy (audio-extract check)"
 
 #: Code → what it means. The engine's codes come first, in the order of its documentation.
 FAILURES: Final[dict[str, Failure]] = {
     "source.network": Failure("the connection to the source failed", _NETWORK),
     "source.stalled": Failure("the source stopped sending", _NETWORK),
     "source.server_error": Failure(
-        "the source's server had an error", f"{_AGAIN}; Google's status page says more"
+        "the source's server had an error", f"{AGAIN}; Google's status page says more"
     ),
     "source.truncated": Failure("the source ended the download too early", _NETWORK),
     "source.bad_range": Failure(
         "the source answered with other bytes than were asked for",
-        f"{_AGAIN}; if it stays, a proxy in between changes answers: try transfer.strategy: stream",
+        f"{AGAIN}; if it stays, a proxy in between changes answers: try transfer.strategy: stream",
     ),
     "source.changed": Failure(
         "the recording was replaced while it was read",
         "nothing has to be done, the new version is taken next",
     ),
     "source.checksum_mismatch": Failure(
-        "what was downloaded is not what the source has (checksum)", f"{_AGAIN}; nothing wrong was stored"
+        "what was downloaded is not what the source has (checksum)", f"{AGAIN}; nothing wrong was stored"
     ),
     "source.not_found": Failure(
         "the recording is not there (deleted, moved, or not shared with the account)",
@@ -62,7 +63,8 @@ FAILURES: Final[dict[str, Failure]] = {
     ),
     "source.permission_denied": Failure(
         "the account may not read it",
-        "share the recording or its folder with the service account as Viewer, then retry",
+        "share the recording or its folder with the service account as Viewer (a file: let the service's "
+        "user read it), then retry",
     ),
     "source.unauthenticated": Failure(
         "Google does not accept the credentials",
@@ -70,7 +72,7 @@ FAILURES: Final[dict[str, Failure]] = {
     ),
     "source.rate_limited": Failure(
         "Google's request limit is used up for the moment",
-        f"{_AGAIN}; if it stays, lower processing.max_parallel_downloads or transfer.max_ranges",
+        f"{AGAIN}; if it stays, lower processing.max_parallel_downloads or transfer.max_ranges",
     ),
     "source.quota_exceeded": Failure(
         "Drive's download quota of this one file is used up",
@@ -109,11 +111,11 @@ FAILURES: Final[dict[str, Failure]] = {
     ),
     "ffmpeg.killed": Failure(
         "FFmpeg was ended from outside",
-        f"{_AGAIN}; if it stays, give the service more memory (out-of-memory killer)",
+        f"{AGAIN}; if it stays, give the service more memory (out-of-memory killer)",
     ),
     "ffmpeg.stalled": Failure(
         "FFmpeg made no progress",
-        f"{_AGAIN}; on a slow machine raise processing.ffmpeg.stall_timeout_seconds",
+        f"{AGAIN}; on a slow machine raise processing.ffmpeg.stall_timeout_seconds",
     ),
     "destination.exists": Failure(
         "a file with that name exists already", "remove or rename it, or choose another name, then retry"
@@ -121,9 +123,9 @@ FAILURES: Final[dict[str, Failure]] = {
     "destination.network": Failure("the connection to the destination failed", _NETWORK),
     "destination.stalled": Failure("the destination stopped answering", _NETWORK),
     "destination.server_error": Failure(
-        "the destination's server had an error", f"{_AGAIN}; Google's status page says more"
+        "the destination's server had an error", f"{AGAIN}; Google's status page says more"
     ),
-    "destination.session_gone": Failure("the upload was ended by the destination", _AGAIN),
+    "destination.session_gone": Failure("the upload was ended by the destination", AGAIN),
     "destination.not_found": Failure(
         "the bucket or folder does not exist",
         "create it, or correct storage.gcs.bucket_name (or storage.local.path), then retry",
@@ -138,10 +140,10 @@ FAILURES: Final[dict[str, Failure]] = {
     ),
     "destination.rate_limited": Failure(
         "Cloud Storage's request limit is used up for the moment",
-        f"{_AGAIN}; if it stays, lower processing.max_parallel_downloads",
+        f"{AGAIN}; if it stays, lower processing.max_parallel_downloads",
     ),
     "destination.checksum_mismatch": Failure(
-        "what was stored is not what was sent (checksum)", f"{_AGAIN}; the wrong file does not stay"
+        "what was stored is not what was sent (checksum)", f"{AGAIN}; the wrong file does not stay"
     ),
     "destination.no_space": Failure(
         "the destination or the temporary folder is full",
@@ -152,7 +154,7 @@ FAILURES: Final[dict[str, Failure]] = {
     ),
     "destination.protocol": Failure(
         "the destination answered with something that Cloud Storage does not say",
-        f"{_AGAIN}; if it stays, a proxy in between changes answers: go round it",
+        f"{AGAIN}; if it stays, a proxy in between changes answers: go round it",
     ),
     "token.failed": Failure(
         "no access token could be had",

@@ -143,6 +143,28 @@ def test_a_name_that_is_no_recording_is_said_and_is_no_bug(tmp_path: Path, comma
     assert "error: " in done.err
 
 
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("text.mp4",), "get a whole copy"),
+        (("no_audio.mp4",), "nothing can be extracted"),
+        (("moov_first.mp4", "-o", "taken.mp3"), "--overwrite"),
+        (("moov_first.mp4", "--track", "7", "-o", "other.mp3"), "--track"),
+    ],
+)
+def test_what_to_do_is_said_for_somebody_at_the_prompt(
+    samples: dict[str, Path], tmp_path: Path, words: tuple[str, ...], remedy: str
+) -> None:
+    for key in ("no_audio", "moov_first"):
+        (tmp_path / f"{key}.mp4").write_bytes(samples[key].read_bytes())
+    (tmp_path / "text.mp4").write_text("hello")
+    (tmp_path / "taken.mp3").write_text("mine")
+    err = run_cli("extract", *words, cwd=tmp_path).err
+    assert remedy in err.partition("to do: ")[2]
+    for unknown_here in ("retry", "forget", "by itself", "processing."):
+        assert unknown_here not in err
+
+
 def test_two_sources_never_share_a_result(samples: dict[str, Path], tmp_path: Path) -> None:
     other = tmp_path / "moov_first.webm"
     other.write_bytes(samples["webm"].read_bytes())

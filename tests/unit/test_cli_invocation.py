@@ -88,6 +88,14 @@ def test_a_bug_is_reported_as_one_with_its_traceback_and_without_secrets() -> No
     assert "canary" not in output
 
 
+def test_a_command_that_has_ended_does_not_say_that_it_goes_on_by_itself() -> None:
+    def work(invocation: Invocation) -> None:
+        raise TransientError("no connection", code="source.network")
+
+    _, output = run(work)
+    assert "to do: try again later; if it stays" in output
+
+
 def test_a_full_disk_below_the_output_is_no_bug() -> None:
     def work(invocation: Invocation) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -101,7 +101,7 @@ def _finding(part: str, test: Callable[[], str]) -> Finding:
         return Finding(part, True, test())
     except AudioExtractError as error:
         remedy = errors.remedy_for(error)
-        text = f"{error.message}; to do: {remedy}" if remedy else error.message
+        text = f"{error.message.rstrip('.')}; to do: {remedy}" if remedy else error.message
         return Finding(part, False, redact(text), error.exit_code)
 
 

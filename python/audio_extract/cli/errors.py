@@ -34,8 +34,23 @@ EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-#: Outside the service nothing is retried or forgotten; these messages say what a person does at the prompt.
-_SAID_BY_MESSAGE = frozenset({"source.not_found", "destination.exists"})
+#: Outside the service nothing is retried or forgotten; this message says what a person does at the prompt.
+_SAID_BY_MESSAGE = frozenset({"source.not_found"})
+#: And these remedies are other ones there.
+_AT_PROMPT = {
+    "destination.exists": "choose another name with -o, or replace it with --overwrite",
+    "destination.io": "check the disk and try again",
+    "destination.no_space": "make room and try again",
+    "destination.not_found": "create it, or name another with -o",
+    "destination.permission_denied": "get the right to write there, or name another place with -o",
+    "media.cannot_copy": "choose --codec mp3 or another encoder",
+    "media.encrypted": "get a copy without protection",
+    "media.no_audio": "nothing can be extracted; check the microphone for the next meeting",
+    "media.track_not_found": "choose another with --track (0 is the first)",
+    "media.unreadable": "play it where it comes from; if that fails too, get a whole copy of it",
+    "source.io": "check the disk and try again",
+    "source.permission_denied": "get the right to read it (in Drive: share it with the service account)",
+}
 
 
 class Interrupted(BaseException):
@@ -94,9 +109,12 @@ def print_error(error: AudioExtractError, *, subject: str | None = None) -> None
     """Print one failure with its remedy on stderr, secrets removed."""
     where = f"{subject}: " if subject and PurePath(subject).name not in error.message else ""
     print(one_line(f"error: {where}{_redacted(error.message)}"), file=sys.stderr)
-    remedy = remedy_for(error)
+    remedy = _AT_PROMPT.get(error.code) or remedy_for(error)
     if remedy:
-        print(f"       to do: {remedy}", file=sys.stderr)
+        from audio_extract.failure_texts import AGAIN
+
+        # The command has ended: nothing is tried again by itself.
+        print(f"       to do: {remedy.replace(AGAIN, 'try again later')}", file=sys.stderr)
 
 
 def remedy_for(error: AudioExtractError) -> str | None:
