@@ -297,6 +297,12 @@ def test_config_show_masks_secrets(site: Site) -> None:
     assert "canary" not in shown.out + shown.err
 
 
+@pytest.mark.parametrize(("words", "code"), [(("list",), 2), (("db", "status"), 0)])
+def test_a_command_that_only_looks_makes_no_database(site: Site, words: tuple[str, ...], code: int) -> None:
+    assert site.run(*words).code == code
+    assert not (site.folder / "audio.db").exists()
+
+
 def test_the_database_is_made_only_by_upgrade_or_the_first_round(site: Site) -> None:
     empty = site.run("db", "status")
     assert (empty.code, "empty" in empty.out) == (0, True)

@@ -118,6 +118,7 @@ def _database(settings: Settings) -> str:
 
     with Tracker.open(settings, upgrade=False) as tracker:
         found = tracker.status()
+        tracker.require_writable()
         if found.revision is None and not found.legacy:
             return f"{found.database}: can be written; the first round makes its tables"
         if found.needs_upgrade:

@@ -75,6 +75,9 @@ class Upgraded:
 
 def status(database: Database) -> DatabaseStatus:
     """Return what the database holds, changing nothing."""
+    if database.file is not None and not database.file.exists():
+        # To open it would make it.
+        return DatabaseStatus(database.label, None, HEAD, legacy=False)
     with database.read() as connection:
         return _status(database, connection)
 

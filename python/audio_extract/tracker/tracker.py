@@ -77,6 +77,15 @@ class Tracker(Discovery, Claims, Recovery, Housekeeping, Queries):
         """Return which tables the database holds, changing nothing."""
         return migrate.status(self._database)
 
+    def require_writable(self) -> None:
+        """Begin and end a transaction; makes the file when there is none.
+
+        Raises:
+            ConfigurationError: The database cannot be written.
+        """
+        with self._database.write():
+            pass
+
     def upgrade(self, now: datetime) -> Upgraded:
         """Bring the database to this program's tables. Safe for several processes at once.
 
