@@ -52,6 +52,7 @@ def test_codes_are_unique_and_say_where_they_belong() -> None:
     [
         ({"surprise": 1}, "surprise"),
         ({"audio": {"codec": "mp4"}}, "mp4"),
+        ({"audio": {"codec": "mp3", "channels": 7}}, r"audio\.channels"),
         ({"fetch": {"max_ranges": 0}}, r"fetch\.max_ranges is 0"),
         ({"fetch": {"range_size_bytes": 1}}, r"fetch\.range_size_bytes is 1"),
         ({"memory_limit_bytes": 1000}, "memory limit"),

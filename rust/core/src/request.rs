@@ -311,6 +311,11 @@ impl TransferRequest {
                 return invalid("bucket and object name must not be empty".to_owned());
             }
         }
+        if self.audio.codec == Codec::Mp3
+            && !self.audio.channels.is_none_or(|channels| (1..=2).contains(&channels))
+        {
+            return invalid("audio.channels: MP3 has 1 or 2".to_owned());
+        }
         if !(1..=64).contains(&self.fetch.max_ranges) {
             return invalid(format!("fetch.max_ranges is {}; 1 to 64 are allowed", self.fetch.max_ranges));
         }

@@ -507,10 +507,15 @@ pub(crate) fn judge(status: ExitStatus, said: &Said, name: &str, track: u32) -> 
             "this FFmpeg lacks an encoder or option that is needed; install a complete FFmpeg (with libmp3lame)".to_owned(),
         );
     }
-    if said.contains("does not support the sample rate")
-        || said.contains("Specified sample rate")
-        || said.contains("not supported by")
-    {
+    let refusals = [
+        "does not support the sample rate",
+        "Specified sample rate",
+        "Specified channel layout",
+        "Rematrix is needed",
+        "not supported by",
+        "Error while opening encoder",
+    ];
+    if refusals.iter().any(|refusal| said.contains(refusal)) {
         return fail(
             ErrorCode::FfmpegOptions,
             "the encoder does not support this sample rate, bitrate or number of channels; correct processing.audio_format".to_owned(),
@@ -603,6 +608,18 @@ mod tests {
             (exit(1), "Stream map '0:a:3' matches no streams.", 3, C::MediaTrackNotFound),
             (exit(1), "pipe:0: Invalid data found when processing input", 0, C::MediaUnreadable),
             (exit(1), "Unknown encoder 'libmp3lame'", 0, C::FfmpegOptions),
+            (
+                exit(1),
+                "[libmp3lame] [error] Specified channel layout '6.1' is not supported",
+                0,
+                C::FfmpegOptions,
+            ),
+            (
+                exit(1),
+                "[SWR @ 0x1] [error] Rematrix is needed between stereo and 9 channels",
+                0,
+                C::FfmpegOptions,
+            ),
             (exit(0), "[matroska] [error] File ended prematurely at pos. 5", 0, C::MediaUnreadable),
             (ExitStatus::from_raw(9), "", 0, C::FfmpegKilled),
         ] {
