@@ -31,6 +31,8 @@ pub(crate) const REMOTE_GAP_BYTES: u64 = 256 * 1024;
 const LOCAL_GAP_BYTES: u64 = 64 * 1024;
 /// Fetched ahead of encoders, which eat 10 to 20 MB a second each: more would only be held.
 const ENCODER_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+/// Compressed audio, before and after encoding, that waits for the turn of its segment: two minutes of it, each way.
+const SEGMENTS_BYTES: u64 = 8 * 1024 * 1024;
 /// Pieces of a local file that are read ahead.
 const LOCAL_RANGES: usize = 2;
 /// One local read-ahead.
@@ -119,7 +121,7 @@ struct Run {
     request: TransferRequest,
     hooks: Hooks,
     budget: Budget,
-    /// What the limit leaves beside the budget, for compressed audio that waits for the turn of its segment.
+    /// Beside the budget.
     segments_bytes: u64,
     stages: Stages,
     seen: std::sync::Mutex<SeenChildren>,
@@ -138,7 +140,7 @@ impl Run {
         let most = if request.audio.codec == Codec::Copy { u64::MAX } else { ENCODER_WINDOW_BYTES };
         let limit = request.memory_limit_bytes;
         let budget = Budget::new(limit.min(request.upload_reserve().saturating_add(most)));
-        let segments_bytes = limit.saturating_sub(budget.limit_bytes());
+        let segments_bytes = limit.saturating_sub(budget.limit_bytes()).min(SEGMENTS_BYTES);
         Self {
             request,
             hooks,

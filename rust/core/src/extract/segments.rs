@@ -59,6 +59,17 @@ pub(crate) struct Room {
     pub(crate) output_bytes: u64,
 }
 
+impl Room {
+    /// What segments as long as the whole recording would need.
+    ///
+    /// The encoders go on side by side, so the first and the last of them are all but one segment apart; half of one
+    /// more lets them drift. All but the one whose turn it is keep what they made.
+    const fn of(material: Material, encoders: u64) -> Self {
+        let input_bytes = material.input_bytes.saturating_mul(2 * encoders - 1) / 2;
+        Self { input_bytes, output_bytes: material.output_bytes }
+    }
+}
+
 impl Segments {
     /// Cuts a recording for at most `encoders`, so that what waits for its turn fits into `memory_bytes`.
     ///
@@ -66,9 +77,10 @@ impl Segments {
     pub(crate) fn plan(material: Material, encoders: u64, memory_bytes: u64) -> Option<Self> {
         let total = material.samples.div_ceil(UNIT_SAMPLES);
         (2..=encoders.min(total / LEAST_UNITS)).rev().find_map(|encoders| {
-            // The whole recording held once costs so much; a unit of it, its share.
-            let held = u128::from(material.input_bytes) * u128::from(encoders + 1)
-                + u128::from(material.output_bytes) * u128::from(encoders);
+            // Segments of the length of the recording would hold so much; shorter ones, their share of it.
+            let room = Room::of(material, encoders);
+            let held =
+                u128::from(room.input_bytes) + u128::from(room.output_bytes) * u128::from(encoders - 1);
             let fitting = u128::from(memory_bytes) * u128::from(total) / held.max(1);
             let most = u64::try_from(fitting).unwrap_or(u64::MAX).min(MOST_UNITS);
             // As many rounds as it takes, all alike, so that the encoders end together.
@@ -87,15 +99,16 @@ impl Segments {
     /// Room for what waits when the encoders are as far apart as they get.
     pub(crate) fn room(self, material: Material) -> Room {
         let total = material.samples.div_ceil(UNIT_SAMPLES).max(1);
-        let share = |bytes: u64, units: u64| {
-            u64::try_from(u128::from(bytes) * u128::from(units) / u128::from(total)).unwrap_or(u64::MAX)
+        let share = |bytes: u64| {
+            u64::try_from(u128::from(bytes) * u128::from(self.units + ROLL) / u128::from(total))
+                .unwrap_or(u64::MAX)
         };
+        let Room { input_bytes, output_bytes } = Room::of(material, self.encoders);
         Room {
-            input_bytes: share(material.input_bytes, self.units * (self.encoders + 1)),
-            // The whole segment and then some: an encoder that waits within its segment would make others wait for
-            // input that cannot come before this one has gone on.
-            output_bytes: share(material.output_bytes, self.units + ROLL)
-                + 4 * crate::pool::PIECE_BYTES as u64,
+            input_bytes: share(input_bytes),
+            // And then some: an encoder that waits within its segment would make others wait for input that cannot
+            // come before this one has gone on.
+            output_bytes: share(output_bytes) + 4 * crate::pool::PIECE_BYTES as u64,
         }
     }
 
@@ -175,7 +188,7 @@ mod tests {
 
     const HOUR: Material =
         Material { samples: 3600 * 48_000, input_bytes: 57_600_000, output_bytes: 57_600_000 };
-    const MEMORY: u64 = 16 << 20;
+    const MEMORY: u64 = 8 << 20;
 
     #[test]
     fn an_hour_is_cut_evenly_and_a_minute_is_not() {
@@ -185,7 +198,7 @@ mod tests {
             let rounds = total.div_ceil(segments.units * segments.encoders);
             let waste = rounds * segments.units * segments.encoders - total;
             assert!(waste < rounds * segments.encoders * CYCLE, "{segments:?} wastes {waste} units");
-            let held = (2 * segments.encoders + 1) * 57_600_000 * segments.units / total;
+            let held = (4 * segments.encoders - 3) * 57_600_000 * segments.units / total / 2;
             assert!(held <= MEMORY + (MEMORY >> 4), "{segments:?} holds {held}");
         }
         let minute = Material { samples: 60 * 48_000, input_bytes: 960_000, output_bytes: 960_000 };
@@ -197,7 +210,7 @@ mod tests {
     #[test]
     fn what_takes_much_room_gets_fewer_encoders() {
         let pcm = Material { input_bytes: 691_200_000, ..HOUR };
-        let few = Segments::plan(pcm, 8, 64 << 20).unwrap();
+        let few = Segments::plan(pcm, 8, 48 << 20).unwrap();
         assert!(few.encoders < 8, "{few:?}");
     }
 
