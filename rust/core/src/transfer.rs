@@ -1,6 +1,7 @@
 //! One transfer: source → extract → sink. Wires the parts together and owns none of their work.
 
 mod encode;
+mod fetching;
 mod flow;
 mod output;
 mod parallel;
@@ -19,24 +20,17 @@ use crate::pool::{Piece, Pool};
 use crate::progress::{Phase, Progress};
 use crate::request::{Codec, SinkSpec, SourceSpec, StoredObject, Strategy, TransferReport, TransferRequest};
 use crate::sink::{End, FileSink, GcsOptions, GcsSink, Sink};
-use crate::source::{
-    self, Drive, FileSource, HttpOptions, HttpSource, IndexReader, Pieces, Range, Source, fetch_in_order,
-};
+use crate::source::{self, FileSource, HttpOptions, HttpSource, IndexReader, Source};
 use crate::spill::Spill;
 use crate::stages::Stages;
 
-/// Gaps in a remote recording that are worth a request of their own.
-pub(crate) const REMOTE_GAP_BYTES: u64 = 256 * 1024;
-/// Gaps in a local file that are worth a seek.
-const LOCAL_GAP_BYTES: u64 = 64 * 1024;
+use fetching::Pace;
+pub(crate) use fetching::REMOTE_GAP_BYTES;
+
 /// Fetched ahead of encoders, which eat 10 to 20 MB a second each: more would only be held.
-const ENCODER_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+const ENCODER_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 /// Compressed audio, before and after encoding, that waits for the turn of its segment: two minutes of it, each way.
 const SEGMENTS_BYTES: u64 = 8 * 1024 * 1024;
-/// Pieces of a local file that are read ahead.
-const LOCAL_RANGES: usize = 2;
-/// One local read-ahead.
-const LOCAL_RANGE_BYTES: u64 = 1024 * 1024;
 
 /// Asks the caller whether the recording is still the planned revision; may block.
 pub type ConfirmCallback = dyn Fn() -> Result<()> + Send + Sync;
@@ -368,7 +362,7 @@ impl Run {
 
     async fn spill(&self, source: &Arc<Source>) -> Result<Spill> {
         let mut digest = self.digest();
-        let (mut pieces, drive) = self.fetch_whole(source);
+        let (mut pieces, drive) = self.fetch_whole(source, Pace::Fast);
         let mut spill =
             Spill::create(self.request.temp_directory.as_deref(), source.name(), source.size()).await?;
         let write = async {
@@ -385,76 +379,6 @@ impl Run {
         Ok(spill)
     }
 
-    fn digest(&self) -> SourceDigest {
-        match &self.request.source {
-            SourceSpec::Http { md5, sha256, .. } => SourceDigest::new(md5.as_deref(), sha256.as_deref()),
-            SourceSpec::File { .. } => SourceDigest::new(None, None),
-        }
-    }
-
-    /// Size of one range, so that several fit beside the index and the upload.
-    fn range_bytes(&self) -> u64 {
-        let free = self.budget.available_bytes().saturating_sub(64 * 1024);
-        self.request.fetch.range_size_bytes.min(free / 3).max(64 * 1024)
-    }
-
-    /// Every byte of the recording, in order.
-    fn fetch_whole(&self, source: &Arc<Source>) -> (Pieces, Drive) {
-        let sequential = self.request.fetch.strategy == Strategy::Stream;
-        let (step, at_once) = match &**source {
-            Source::File(_) => (LOCAL_RANGE_BYTES.min(self.range_bytes()), LOCAL_RANGES),
-            Source::Http(_) => (self.range_bytes(), self.request.fetch.max_ranges),
-        };
-        let by_range = match &**source {
-            Source::Http(http) => http.ranges_work(),
-            Source::File(_) => true,
-        };
-        let ranges: Box<dyn Iterator<Item = Range> + Send> = match source.size() {
-            Some(size) if by_range && !sequential => Box::new(
-                (0..size.div_ceil(step))
-                    .map(move |n| Range { start: n * step, end: Some(((n + 1) * step).min(size)) }),
-            ),
-            _ => Box::new(std::iter::once(Range { start: 0, end: None })),
-        };
-        if let Some(size) = source.size() {
-            self.hooks.progress.set_fetch_total(self.hooks.progress.fetched_bytes() + size);
-        }
-        fetch_in_order(Arc::clone(source), ranges, at_once, self.budget.clone())
-    }
-
-    /// The bytes a plan needs, in order. The whole file where its checksum can then be compared.
-    fn fetch_planned(&self, opened: &Opened, plan: &AudioPlan, digest: &SourceDigest) -> (Pieces, Drive) {
-        let (gap, step, at_once) = match (&*opened.source, opened.strategy) {
-            (Source::File(_), _) => {
-                (LOCAL_GAP_BYTES, LOCAL_RANGE_BYTES.min(self.range_bytes()), LOCAL_RANGES)
-            }
-            (Source::Http(_), Strategy::AudioOnly) => {
-                (REMOTE_GAP_BYTES, self.range_bytes(), self.request.fetch.max_ranges)
-            }
-            (Source::Http(_), Strategy::Stream) => (u64::MAX, u64::MAX, 1),
-            (Source::Http(_), Strategy::Parallel) => {
-                (u64::MAX, self.range_bytes(), self.request.fetch.max_ranges)
-            }
-        };
-        let whole = digest.is_wanted() && opened.strategy != Strategy::AudioOnly;
-        let size = opened.source.size();
-        let ranges: Box<dyn Iterator<Item = Range> + Send> = match size.filter(|_| whole) {
-            Some(size) if opened.strategy == Strategy::Stream => {
-                Box::new(std::iter::once(Range { start: 0, end: Some(size) }))
-            }
-            Some(size) => Box::new(
-                (0..size.div_ceil(step))
-                    .map(move |n| Range { start: n * step, end: Some(((n + 1) * step).min(size)) }),
-            ),
-            None => Box::new(
-                plan.fetch_ranges(gap, step).map(|(start, len)| Range { start, end: Some(start + len) }),
-            ),
-        };
-        let total = size.filter(|_| whole).unwrap_or_else(|| plan.fetch_cost(gap, step).bytes);
-        self.hooks.progress.set_fetch_total(self.hooks.progress.fetched_bytes() + total);
-        fetch_in_order(Arc::clone(&opened.source), ranges, at_once, self.budget.clone())
-    }
-
     /// Copies an MP4's audio into an M4A, without FFmpeg.
     async fn copy(&self, opened: &Opened, plan: &AudioPlan, sink: &mut Sink) -> Result<Extracted> {
         let mut digest = if opened.strategy == Strategy::AudioOnly {
@@ -463,7 +387,7 @@ impl Run {
             self.digest()
         };
         let stage = self.stages.begin("fetch.ranges");
-        let (mut pieces, drive) = self.fetch_planned(opened, plan, &digest);
+        let (mut pieces, drive) = self.fetch_planned(opened, plan, &digest, Pace::Fast);
         let tags = &self.request.audio.tags;
         let head = plan.m4a_header(&mp4::Tags {
             title: tags.title.as_deref(),

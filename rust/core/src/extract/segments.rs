@@ -57,16 +57,19 @@ pub(crate) struct Room {
     pub(crate) input_bytes: u64,
     /// Bytes that one encoder made.
     pub(crate) output_bytes: u64,
+    /// The share of the recording after which all encoders have something to do.
+    pub(crate) eager: f64,
 }
 
 impl Room {
     /// What segments as long as the whole recording would need.
     ///
-    /// The encoders go on side by side, so the first and the last of them are all but one segment apart; half of one
-    /// more lets them drift. All but the one whose turn it is keep what they made.
+    /// The encoders go on side by side, so the first and the last of them are all but one segment apart, and they come
+    /// to their next segments at the same time: when these are there already, nobody waits. Half a segment more lets
+    /// them drift. All but the one whose turn it is keep what they made.
     const fn of(material: Material, encoders: u64) -> Self {
-        let input_bytes = material.input_bytes.saturating_mul(2 * encoders - 1) / 2;
-        Self { input_bytes, output_bytes: material.output_bytes }
+        let input_bytes = material.input_bytes.saturating_mul(2 * encoders + 1) / 2;
+        Self { input_bytes, output_bytes: material.output_bytes, eager: 0.0 }
     }
 }
 
@@ -103,8 +106,11 @@ impl Segments {
             u64::try_from(u128::from(bytes) * u128::from(self.units + ROLL) / u128::from(total))
                 .unwrap_or(u64::MAX)
         };
-        let Room { input_bytes, output_bytes } = Room::of(material, self.encoders);
+        let Room { input_bytes, output_bytes, .. } = Room::of(material, self.encoders);
+        #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 units")]
+        let eager = ((self.encoders - 1) * self.units) as f64 / total as f64;
         Room {
+            eager,
             input_bytes: share(input_bytes),
             // And then some: an encoder that waits within its segment would make others wait for input that cannot
             // come before this one has gone on.
@@ -198,7 +204,7 @@ mod tests {
             let rounds = total.div_ceil(segments.units * segments.encoders);
             let waste = rounds * segments.units * segments.encoders - total;
             assert!(waste < rounds * segments.encoders * CYCLE, "{segments:?} wastes {waste} units");
-            let held = (4 * segments.encoders - 3) * 57_600_000 * segments.units / total / 2;
+            let held = (4 * segments.encoders - 1) * 57_600_000 * segments.units / total / 2;
             assert!(held <= MEMORY + (MEMORY >> 4), "{segments:?} holds {held}");
         }
         let minute = Material { samples: 60 * 48_000, input_bytes: 960_000, output_bytes: 960_000 };

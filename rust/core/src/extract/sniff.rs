@@ -40,7 +40,9 @@ pub(crate) async fn head(source: &Arc<Source>, budget: &Budget) -> Result<Bytes>
     let end = source.size().map_or(HEAD_BYTES, |size| size.min(HEAD_BYTES));
     let permit = budget.acquire_at_most(end).await;
     let (out, mut pieces) = mpsc::unbounded_channel();
-    source.fetch(Range { start: 0, end: Some(end) }, Room::prepaid(permit), budget.pool(), &out).await?;
+    source
+        .fetch(Range { start: 0, end: Some(end) }, Room::prepaid(permit), budget.pool(), &out, None)
+        .await?;
     drop(out);
     let mut whole = BytesMut::new();
     while let Some(piece) = pieces.recv().await {

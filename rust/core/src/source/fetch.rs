@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::{Range, Room, Source};
+use super::demand::Waits;
+use super::{Leash, Range, Room, Source};
 use crate::budget::Budget;
 use crate::error::{EngineError, ErrorCode, Result};
 
@@ -24,14 +25,18 @@ struct Lane {
 pub(crate) struct Pieces {
     lanes: mpsc::UnboundedReceiver<Lane>,
     current: Option<Lane>,
+    waits: Arc<Waits>,
 }
 
 impl Pieces {
     /// The next piece, or `None` after the last one.
     pub(crate) async fn next(&mut self) -> Option<(u64, Bytes)> {
+        let waits = Arc::clone(&self.waits);
+        let _waiting = waits.begin();
         loop {
             if let Some(lane) = &mut self.current {
                 if let Some(piece) = lane.pieces.recv().await {
+                    waits.took(piece.len() as u64);
                     let offset = lane.start;
                     lane.start += piece.len() as u64;
                     return Some((offset, piece));
@@ -56,48 +61,103 @@ pub(crate) fn fetch_in_order(
     max_ranges: usize,
     budget: Budget,
 ) -> (Pieces, Drive) {
-    let (lanes_out, lanes) = mpsc::unbounded_channel();
+    let (mut lanes, pieces) = Lanes::new(source, max_ranges, budget);
     let drive = async move {
-        let slots = Arc::new(Semaphore::new(max_ranges.max(1)));
-        let mut running = JoinSet::new();
         for range in ranges {
-            let prepare = async {
-                // One slot a connection, one permit a byte; in this order the oldest range is always paid for.
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                let room = match range.end.map(|end| end.saturating_sub(range.start)) {
-                    Some(len) if len <= budget.limit_bytes() / 2 => Room::prepaid(budget.acquire(len).await),
-                    _ => Room::Metered(budget.clone()),
-                };
-                (slot, room)
-            };
-            tokio::pin!(prepare);
-            let (slot, room) = loop {
-                tokio::select! {
-                    ready = &mut prepare => break ready,
-                    Some(ended) = running.join_next() => outcome(ended)?,
-                }
-            };
-            let (pieces_out, pieces) = mpsc::unbounded_channel();
-            if lanes_out.send(Lane { start: range.start, pieces }).is_err() {
-                // The consumer has all it wants.
+            if !lanes.start(range, None).await? {
                 return Ok(());
             }
-            let source = Arc::clone(&source);
-            let pool = budget.pool().clone();
-            running.spawn(async move {
-                let result = source.fetch(range, room, &pool, &pieces_out).await;
-                drop(slot);
-                // On failure the lane must not look finished before the error was seen.
-                result.map_err(|error| (error, pieces_out))
-            });
         }
-        drop(lanes_out);
-        while let Some(ended) = running.join_next().await {
+        lanes.finish().await
+    };
+    (pieces, Box::pin(drive))
+}
+
+/// The ranges that are being fetched.
+pub(super) struct Lanes {
+    source: Arc<Source>,
+    budget: Budget,
+    slots: Arc<Semaphore>,
+    running: JoinSet<std::result::Result<(), (EngineError, mpsc::UnboundedSender<Bytes>)>>,
+    out: mpsc::UnboundedSender<Lane>,
+    pub(super) waits: Arc<Waits>,
+}
+
+impl Lanes {
+    pub(super) fn new(source: Arc<Source>, max_ranges: usize, budget: Budget) -> (Self, Pieces) {
+        let (out, lanes) = mpsc::unbounded_channel();
+        let waits = Arc::new(Waits::default());
+        let pieces = Pieces { lanes, current: None, waits: Arc::clone(&waits) };
+        let slots = Arc::new(Semaphore::new(max_ranges.max(1)));
+        (Self { source, budget, slots, running: JoinSet::new(), out, waits }, pieces)
+    }
+
+    /// Starts fetching the next range as soon as there are a slot and room for it. `false`: the consumer has all it
+    /// wants.
+    ///
+    /// # Errors
+    /// Those of the ranges that are running.
+    pub(super) async fn start(&mut self, range: Range, leash: Option<Arc<Leash>>) -> Result<bool> {
+        let (slots, budget) = (Arc::clone(&self.slots), self.budget.clone());
+        let prepare = async move {
+            // One slot a connection, one permit a byte; in this order the oldest range is always paid for.
+            let slot = slots.acquire_owned().await;
+            let room = match range.end.map(|end| end.saturating_sub(range.start)) {
+                Some(len) if len <= budget.limit_bytes() / 2 => Room::prepaid(budget.acquire(len).await),
+                _ => Room::Metered(budget),
+            };
+            (slot, room)
+        };
+        tokio::pin!(prepare);
+        let (slot, room) = loop {
+            tokio::select! {
+                ready = &mut prepare => break ready,
+                Some(ended) = self.running.join_next() => outcome(ended)?,
+            }
+        };
+        let (out, pieces) = mpsc::unbounded_channel();
+        if self.out.send(Lane { start: range.start, pieces }).is_err() {
+            return Ok(false);
+        }
+        let source = Arc::clone(&self.source);
+        let pool = self.budget.pool().clone();
+        self.running.spawn(async move {
+            let result = source.fetch(range, room, &pool, &out, leash.as_deref()).await;
+            drop(slot);
+            // On failure the lane must not look finished before the error was seen.
+            result.map_err(|error| (error, out))
+        });
+        Ok(true)
+    }
+
+    /// Waits until one of the ranges has ended; at once when none is running.
+    ///
+    /// # Errors
+    /// Its error.
+    pub(super) async fn one_ended(&mut self) -> Result<()> {
+        match self.running.join_next().await {
+            Some(ended) => outcome(ended),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether none is running.
+    pub(super) fn all_ended(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// No more ranges follow; waits for those that are running.
+    ///
+    /// # Errors
+    /// The first of theirs.
+    pub(super) async fn finish(mut self) -> Result<()> {
+        // With this the consumer sees the end.
+        drop(self.out);
+        while let Some(ended) = self.running.join_next().await {
             outcome(ended)?;
         }
         Ok(())
-    };
-    (Pieces { lanes, current: None }, Box::pin(drive))
+    }
 }
 
 type Ended = Result<Result<(), (EngineError, mpsc::UnboundedSender<Bytes>)>, tokio::task::JoinError>;

@@ -14,7 +14,7 @@ use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 use tokio::sync::mpsc;
 
-use super::{Range, Room};
+use super::{Leash, Range, Room};
 use crate::auth::{Access, TokenProvider};
 use crate::budget::Permit;
 use crate::error::{EngineError, ErrorCode, Result};
@@ -86,9 +86,18 @@ struct Outlet<'a> {
     out: &'a mpsc::UnboundedSender<Bytes>,
     piece: Option<Piece>,
     taken: Option<Permit>,
+    leash: Option<&'a Leash>,
 }
 
 impl Outlet<'_> {
+    /// Ends when the leash is pulled; never without one.
+    async fn pulled(&self) {
+        match self.leash {
+            Some(leash) => leash.stop.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Takes bytes; `remaining` are still to come, these included. `false`: the consumer has all it wants.
     async fn take(&mut self, mut bytes: &[u8], mut remaining: Option<u64>) -> bool {
         while !bytes.is_empty() {
@@ -194,8 +203,9 @@ impl HttpSource {
         room: Room,
         pool: &Pool,
         out: &mpsc::UnboundedSender<Bytes>,
+        leash: Option<&Leash>,
     ) -> Result<()> {
-        let mut outlet = Outlet { room, pool, out, piece: None, taken: None };
+        let mut outlet = Outlet { room, pool, out, piece: None, taken: None, leash };
         let mut at = range.start;
         let mut backoff = Backoff::new(self.retry);
         let mut refused: Option<Access> = None;
@@ -336,8 +346,15 @@ impl HttpSource {
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Failure> {
         loop {
-            let chunk = tokio::time::timeout(self.stall, answer.chunk())
-                .await
+            let chunk = tokio::select! {
+                biased;
+                () = outlet.pulled() => {
+                    outlet.flush();
+                    return Ok(());
+                }
+                chunk = tokio::time::timeout(self.stall, answer.chunk()) => chunk,
+            };
+            let chunk = chunk
                 .map_err(|_| Failure::Retry(self.stalled(operation)))?
                 .map_err(|error| Failure::Retry(from_reqwest(Service::Source, operation, error)))?;
             let Some(mut chunk) = chunk else { break };
@@ -352,6 +369,9 @@ impl HttpSource {
             // What the consumer was given or holds back is never asked for again.
             let wanted = outlet.take(&chunk, end.map(|end| end - *at)).await;
             *at += len;
+            if let Some(leash) = outlet.leash {
+                leash.reach(*at);
+            }
             if !wanted {
                 return Ok(());
             }

@@ -1,15 +1,20 @@
 //! Where recordings come from: ranges of bytes of one revision, in order, within the budget.
 
+mod demand;
 mod fetch;
 mod file;
 mod http;
 
+pub(crate) use demand::{Demand, fetch_on_demand};
 pub(crate) use fetch::{Drive, Pieces, fetch_in_order};
 pub(crate) use file::FileSource;
 pub(crate) use http::{HttpOptions, HttpSource, client};
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Permit};
 use crate::error::{EngineError, ErrorCode, Result};
@@ -20,6 +25,29 @@ use crate::pool::{PIECE_BYTES, Pool};
 pub(crate) struct Range {
     pub(crate) start: u64,
     pub(crate) end: Option<u64>,
+}
+
+/// Ends a range before its end.
+#[derive(Debug, Default)]
+pub(crate) struct Leash {
+    stop: CancellationToken,
+    reached: AtomicU64,
+}
+
+impl Leash {
+    /// The range ends where it is now.
+    pub(crate) fn pull(&self) {
+        self.stop.cancel();
+    }
+
+    /// How far it got: an offset in the recording.
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached.load(Ordering::Acquire)
+    }
+
+    fn reach(&self, offset: u64) {
+        self.reached.store(offset, Ordering::Release);
+    }
 }
 
 /// An opened recording.
@@ -46,16 +74,17 @@ impl Source {
         }
     }
 
-    /// Reads one range into `out`, in pieces, resuming after broken bodies.
+    /// Reads one range into `out`, in pieces, resuming after broken bodies; over HTTP, as far as the leash lets it.
     pub(crate) async fn fetch(
         &self,
         range: Range,
         room: Room,
         pool: &Pool,
         out: &mpsc::UnboundedSender<Bytes>,
+        leash: Option<&Leash>,
     ) -> Result<()> {
         match self {
-            Self::Http(http) => http.fetch(range, room, pool, out).await,
+            Self::Http(http) => http.fetch(range, room, pool, out, leash).await,
             Self::File(file) => file.fetch(range, room, pool, out).await,
         }
     }
@@ -94,7 +123,13 @@ impl crate::mp4::RangeReader for IndexReader<'_> {
         let permit = self.budget.acquire_at_most(end - offset).await;
         let (out, mut pieces) = mpsc::unbounded_channel();
         self.source
-            .fetch(Range { start: offset, end: Some(end) }, Room::prepaid(permit), self.budget.pool(), &out)
+            .fetch(
+                Range { start: offset, end: Some(end) },
+                Room::prepaid(permit),
+                self.budget.pool(),
+                &out,
+                None,
+            )
             .await?;
         drop(out);
         let mut whole = bytes::BytesMut::with_capacity(usize::try_from(end - offset).unwrap_or_default());

@@ -18,7 +18,6 @@ use crate::extract::segments::{Material, Room, Segments};
 use crate::extract::sniff;
 use crate::request::{Codec, Strategy};
 use crate::sink::Sink;
-use crate::source::{Drive, Pieces, fetch_in_order};
 use crate::stages::Stage;
 
 /// How one pass through FFmpeg ended.
@@ -156,7 +155,8 @@ impl Run {
             running.push((child, messages));
             pipes.push((input, output));
         }
-        let (pieces, drive) = self.fetch(opened, &digest);
+        let eager = cut.map_or(0.0, |(_, room)| room.eager);
+        let (pieces, drive) = self.fetch_for_encoders(opened, &digest, eager);
         // What the first pass counted, else what the index promises at the recording's own rate.
         let promised = known
             .map(|samples| (samples, None))
@@ -225,18 +225,6 @@ impl Run {
             self.hooks.progress.set_audio_seconds(seconds);
         }
         Ok(Pass::Done(Extracted { bytes: out.sink.written(), audio_seconds }))
-    }
-
-    /// The bytes that the children need, and the future that fetches them.
-    fn fetch(&self, opened: &Opened, digest: &SourceDigest) -> (Pieces, Drive) {
-        match &opened.feed {
-            Feed::Remux(plan) => self.fetch_planned(opened, plan, digest),
-            Feed::Whole => self.fetch_whole(&opened.source),
-            Feed::Mp4File(_) => {
-                let nothing = Box::new(std::iter::empty());
-                fetch_in_order(Arc::clone(&opened.source), nothing, 1, self.budget.clone())
-            }
-        }
     }
 
     /// Writes down what the children said of themselves.
