@@ -475,6 +475,9 @@ def test_a_cancel_at_any_stage_ends_within_a_second_and_leaves_nothing(
     kind, count = moment
     if codec == "mp3" and kind == CHUNK:
         count = 1
+    if codec != "copy" and kind == MEDIA:
+        # One long request serves an encoder.
+        count = min(count, 2)
     emulator = stage.drive.emulator if kind == MEDIA else stage.storage.emulator
     emulator.faults.add(Stall(), kind=kind, after=count - 1, times=None)
     cancel = _engine.CancelToken()

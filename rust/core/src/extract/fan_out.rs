@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::source::Waits;
+
 #[derive(Debug)]
 struct State {
     held: VecDeque<Bytes>,
@@ -21,6 +23,7 @@ struct State {
 
 #[derive(Debug)]
 struct Shared {
+    waits: Arc<Waits>,
     state: Mutex<State>,
     changed: watch::Sender<()>,
 }
@@ -65,7 +68,9 @@ pub(crate) struct Turn {
 }
 
 /// A writer, its readers, and the word which of them is waited for (the first, to begin with).
-pub(crate) fn fan_out(readers: usize, limit_bytes: u64) -> (Writer, Vec<Reader>, Turn) {
+///
+/// `waits` is told when a reader has nothing to read.
+pub(crate) fn fan_out(readers: usize, limit_bytes: u64, waits: Arc<Waits>) -> (Writer, Vec<Reader>, Turn) {
     let state = State {
         held: VecDeque::new(),
         held_bytes: 0,
@@ -74,7 +79,7 @@ pub(crate) fn fan_out(readers: usize, limit_bytes: u64) -> (Writer, Vec<Reader>,
         turn: 0,
         ended: false,
     };
-    let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) });
+    let shared = Arc::new(Shared { waits, state: Mutex::new(state), changed: watch::Sender::new(()) });
     let readers = (0..readers).map(|number| Reader { shared: Arc::clone(&shared), number }).collect();
     (Writer { shared: Arc::clone(&shared), limit_bytes }, readers, Turn { shared })
 }
@@ -116,6 +121,7 @@ impl Writer {
 impl Reader {
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&self) -> Option<Bytes> {
+        let _idle = self.shared.waits.idle();
         let bytes = self
             .shared
             .wait(|state| {
@@ -183,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_reader_gets_everything_and_the_slowest_decides_what_is_held() {
-        let (writer, readers, _turn) = fan_out(2, 20);
+        let (writer, readers, _turn) = fan_out(2, 20, Arc::default());
         assert_eq!(ready(writer.push(piece(1))).await, Some(true));
         assert_eq!(ready(writer.push(piece(2))).await, Some(true));
         assert_eq!(ready(writer.push(piece(3))).await, None);
@@ -201,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_reader_that_is_waited_for_is_never_kept_waiting_by_the_limit() {
-        let (writer, readers, turn) = fan_out(2, 10);
+        let (writer, readers, turn) = fan_out(2, 10, Arc::default());
         assert_eq!(ready(writer.push(piece(1))).await, Some(true));
         assert_eq!(ready(readers[1].next()).await, Some(Some(piece(1))));
         assert_eq!(ready(writer.push(piece(2))).await, None);
@@ -211,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_left_holds_nothing() {
-        let (writer, mut readers, _turn) = fan_out(2, 10);
+        let (writer, mut readers, _turn) = fan_out(2, 10, Arc::default());
         assert_eq!(ready(writer.push(piece(1))).await, Some(true));
         readers.remove(0);
         assert_eq!(ready(readers[0].next()).await, Some(Some(piece(1))));
@@ -222,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_writer_that_fails_is_not_an_end() {
-        let (writer, readers, _turn) = fan_out(1, 10);
+        let (writer, readers, _turn) = fan_out(1, 10, Arc::default());
         drop(writer);
         assert_eq!(ready(readers[0].next()).await, None);
     }

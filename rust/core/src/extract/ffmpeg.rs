@@ -25,6 +25,8 @@ const READ_PAUSE: Duration = Duration::from_millis(15);
 const PART_BYTES: usize = 64 * 1024;
 /// Pipes of this size spare two thirds of the wake-ups of the 64 KiB default.
 const PIPE_BYTES: usize = 1024 * 1024;
+/// Compressed audio alone: some seconds of it are enough.
+const AUDIO_PIPE_BYTES: usize = 256 * 1024;
 
 /// Bytes went in or came out, and who waits for whom.
 #[derive(Debug, Default)]
@@ -135,6 +137,16 @@ impl Said {
     }
 }
 
+/// What a child is fed through its stdin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feed {
+    Nothing,
+    /// A recording, or what is left of one.
+    Recording,
+    /// Compressed audio for one of several encoders.
+    Audio,
+}
+
 /// A started child with its pipes.
 pub(crate) struct Started {
     pub(crate) child: Ffmpeg,
@@ -213,10 +225,11 @@ fn not_found(spec: &FfmpegSpec, error: std::io::Error) -> EngineError {
 pub(crate) fn start(
     spec: &FfmpegSpec,
     arguments: &[String],
-    with_input: bool,
+    feed: Feed,
     pool: Pool,
     progress: Arc<Progress>,
 ) -> Result<Started> {
+    let with_input = feed != Feed::Nothing;
     let mut command = Command::new(&spec.path);
     command
         .args(arguments)
@@ -240,7 +253,8 @@ pub(crate) fn start(
     }
     if let Some(stdin) = &stdin {
         // Smaller pipes work too, only slower: a user's pipe quota may be used up.
-        let _ = rustix::pipe::fcntl_setpipe_size(stdin, PIPE_BYTES);
+        let bytes = if feed == Feed::Audio { AUDIO_PIPE_BYTES } else { PIPE_BYTES };
+        let _ = rustix::pipe::fcntl_setpipe_size(stdin, bytes);
     }
     let activity = Arc::new(Activity::default());
     activity.waiting_for_child.store(!with_input, Ordering::Relaxed);

@@ -65,7 +65,7 @@ pub(crate) async fn sniff(spec: &FfmpegSpec, head: Bytes) -> Result<Sniffed> {
     ];
     let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
     let Started { mut child, mut input, mut output, messages } =
-        ffmpeg::start(spec, &arguments, true, Pool::default(), Arc::default())?;
+        ffmpeg::start(spec, &arguments, ffmpeg::Feed::Recording, Pool::default(), Arc::default())?;
     let feed = async {
         input.write(&head).await?;
         input.end();

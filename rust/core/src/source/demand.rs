@@ -4,10 +4,9 @@
 //! many ranges as it takes to get everybody going, goes on with one request for all the rest, and takes to ranges
 //! again when the consumer had to wait for that one, and back when it no longer does or when they bring nothing.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::fetch::{Drive, Lanes, Pieces};
 use super::{Leash, Range, Source};
@@ -29,49 +28,90 @@ const TRIAL: Duration = Duration::from_millis(700);
 /// After a trial that brought nothing the next one waits so long, and twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long the consumer has waited for bytes, and how many it got.
+/// For how long bytes were wanted that had not come, and how many came.
+///
+/// They are wanted while the consumer asks for them. Where it asks on behalf of others, to have something in store, that
+/// counts only while one of those has nothing to do.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
     inner: Mutex<Waited>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Waited {
     time: Duration,
     since: Option<Instant>,
     bytes: u64,
+    asking: bool,
+    for_others: bool,
+    idle: usize,
 }
 
-/// While this lives the consumer waits.
-pub(super) struct Waiting<'a>(&'a Waits);
+impl Waited {
+    fn change(&mut self, now: Instant, change: impl FnOnce(&mut Self)) {
+        change(self);
+        let wanted = self.asking && (!self.for_others || self.idle > 0);
+        match self.since {
+            None if wanted => self.since = Some(now),
+            Some(since) if !wanted => {
+                self.time += now.saturating_duration_since(since);
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn look(&self, now: Instant) -> Look {
+        let ongoing = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        Look { at: now, waited: self.time + ongoing, bytes: self.bytes }
+    }
+}
+
+/// While this lives the consumer asks for bytes.
+pub(super) struct Asking<'a>(&'a Waits);
+
+/// While this lives one of the others has nothing to do.
+pub(crate) struct Idle<'a>(&'a Waits);
 
 impl Waits {
     fn with<T>(&self, act: impl FnOnce(&mut Waited) -> T) -> T {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn begin(&self) -> Waiting<'_> {
-        self.with(|waited| waited.since = Some(Instant::now()));
-        Waiting(self)
+    pub(super) fn ask(&self) -> Asking<'_> {
+        self.with(|waited| waited.change(Instant::now(), |waited| waited.asking = true));
+        Asking(self)
     }
 
     pub(super) fn took(&self, bytes: u64) {
         self.with(|waited| waited.bytes += bytes);
     }
 
+    pub(super) fn ask_for_others(&self) {
+        self.with(|waited| waited.change(Instant::now(), |waited| waited.for_others = true));
+    }
+
+    /// One of the others has nothing to do.
+    pub(crate) fn idle(&self) -> Idle<'_> {
+        self.with(|waited| waited.change(Instant::now(), |waited| waited.idle += 1));
+        Idle(self)
+    }
+
     fn look(&self, now: Instant) -> Look {
-        let waited = self.with(|waited| *waited);
-        let ongoing = waited.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        Look { at: now, waited: waited.time + ongoing, bytes: waited.bytes }
+        self.with(|waited| waited.look(now))
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.with(|waited| waited.change(Instant::now(), |waited| waited.asking = false));
+    }
+}
+
+impl Drop for Idle<'_> {
     fn drop(&mut self) {
         self.0.with(|waited| {
-            if let Some(since) = waited.since.take() {
-                waited.time += since.elapsed();
-            }
+            waited.change(Instant::now(), |waited| waited.idle = waited.idle.saturating_sub(1));
         });
     }
 }
@@ -99,6 +139,71 @@ impl Look {
     }
 }
 
+/// Decides between one request and ranges side by side.
+#[derive(Debug)]
+struct Judge {
+    looks: VecDeque<Look>,
+    /// Where the trial of ranges side by side began.
+    trial: Option<Look>,
+    /// What one request alone brought when it was too slow, in bytes a second.
+    alone: f64,
+    /// How long to leave ranges alone after they brought nothing.
+    pause: Duration,
+    calm_until: Option<Instant>,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self { looks: VecDeque::new(), trial: None, alone: 0.0, pause: FIRST_PAUSE, calm_until: None }
+    }
+}
+
+impl Judge {
+    /// One request begins.
+    fn begin_one(&mut self) {
+        self.looks.clear();
+    }
+
+    /// A look while there is one request: whether it is too slow.
+    fn starves(&mut self, now: Look) -> bool {
+        self.looks.push_back(now);
+        if self.looks.len() > TICKS + 1 {
+            self.looks.pop_front();
+        }
+        let calm = self.calm_until.is_some_and(|until| now.at < until);
+        match self.looks.front() {
+            Some(first) if self.looks.len() > TICKS && !calm && now.waited_since(first) > STARVING => {
+                self.alone = now.rate_since(first);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ranges side by side begin.
+    fn begin_ranges(&mut self, now: Look) {
+        self.trial = Some(now);
+    }
+
+    /// A look while there are ranges side by side: whether they are worth their requests.
+    fn worth_it(&mut self, now: Look) -> bool {
+        let Some(begin) = self.trial else { return true };
+        if now.at.saturating_duration_since(begin.at) < TRIAL {
+            return true;
+        }
+        self.trial = Some(now);
+        if now.waited_since(&begin) < SERVED {
+            return false;
+        }
+        if now.rate_since(&begin) < self.alone * WORTH_IT {
+            self.calm_until = Some(now.at + self.pause);
+            self.pause *= 2;
+            return false;
+        }
+        true
+    }
+}
+
 /// What is wanted of a span.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demand {
@@ -117,8 +222,7 @@ pub(crate) struct Demand {
 /// Starts fetching; like [`super::fetch_in_order`], with as many requests at a time as the consumer is worth.
 pub(crate) fn fetch_on_demand(source: Arc<Source>, demand: Demand, budget: Budget) -> (Pieces, Drive) {
     let (lanes, pieces) = Lanes::new(source, demand.max_ranges, budget);
-    let mut fetching =
-        Fetching { demand, lanes, at: demand.start, alone: None, pause: FIRST_PAUSE, calm_until: None };
+    let mut fetching = Fetching { demand, lanes, at: demand.start, judge: Judge::default() };
     let drive = async move {
         let eager = demand.start.saturating_add(demand.eager_bytes).min(demand.end);
         while fetching.at < eager {
@@ -127,12 +231,7 @@ pub(crate) fn fetch_on_demand(source: Arc<Source>, demand: Demand, budget: Budge
             }
         }
         while fetching.at < demand.end {
-            let wanted = if demand.max_ranges > 1 {
-                fetching.one_request().await? && fetching.several_ranges().await?
-            } else {
-                fetching.one_request().await?
-            };
-            if !wanted {
+            if !fetching.one_request().await? || !fetching.several_ranges().await? {
                 return Ok(());
             }
         }
@@ -146,11 +245,7 @@ struct Fetching {
     lanes: Lanes,
     /// Everything before has been asked for.
     at: u64,
-    /// What one request alone brought when it was too slow, in bytes a second.
-    alone: Option<f64>,
-    /// How long to leave ranges alone after they brought nothing.
-    pause: Duration,
-    calm_until: Option<Instant>,
+    judge: Judge,
 }
 
 impl Fetching {
@@ -173,58 +268,121 @@ impl Fetching {
         if !self.lanes.start(range, Some(Arc::clone(&leash))).await? {
             return Ok(false);
         }
-        let mut looks: Vec<Look> = Vec::with_capacity(TICKS + 1);
+        self.judge.begin_one();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while !self.lanes.all_ended() {
+        while self.lanes.running() > 0 {
             tokio::select! {
                 ended = self.lanes.one_ended() => ended?,
                 _ = tick.tick() => {
-                    // The way to the first byte is no sign of a slow connection.
-                    if leash.reached() == 0 || self.demand.max_ranges < 2 {
-                        continue;
-                    }
+                    // The way to the first byte is no sign of a slow connection, nor is what ran before.
+                    let alone = leash.reached() > 0 && self.lanes.running() == 1 && self.demand.max_ranges > 1;
                     let now = self.look();
-                    looks.push(now);
-                    if looks.len() > TICKS + 1 {
-                        looks.remove(0);
-                    }
-                    let calm = self.calm_until.is_some_and(|until| now.at < until);
-                    if let Some(first) = looks.first().filter(|_| looks.len() > TICKS && !calm)
-                        && now.waited_since(first) > STARVING
-                    {
-                        self.alone = Some(now.rate_since(first));
+                    if alone && self.judge.starves(now) {
                         leash.pull();
                     }
                 }
             }
         }
-        self.at = leash.reached().max(self.at);
+        self.at = if leash.was_pulled() { leash.reached() } else { self.demand.end };
         Ok(true)
     }
 
-    /// Ranges side by side, for as long as the consumer eats what they bring and they bring more than one did.
+    /// Ranges side by side, for as long as they are worth it.
     async fn several_ranges(&mut self) -> Result<bool> {
-        let begin = self.look();
-        let mut window = begin;
+        self.judge.begin_ranges(self.look());
         while self.at < self.demand.end {
             if !self.next_range().await? {
                 return Ok(false);
             }
             let now = self.look();
-            if now.at.saturating_duration_since(window.at) < TRIAL {
-                continue;
-            }
-            if now.waited_since(&window) < SERVED {
+            if !self.judge.worth_it(now) {
                 break;
             }
-            if self.alone.is_some_and(|alone| now.rate_since(&window) < alone * WORTH_IT) {
-                self.calm_until = Some(now.at + self.pause);
-                self.pause *= 2;
-                break;
-            }
-            window = now;
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1_000_000;
+
+    /// Looks at a consumer that waits so much of the time and gets so many bytes a second, 100 ms apart.
+    struct Consumer {
+        look: Look,
+    }
+
+    impl Consumer {
+        fn new() -> Self {
+            Self { look: Look { at: Instant::now(), waited: Duration::ZERO, bytes: 0 } }
+        }
+
+        fn next(&mut self, waits: f64, bytes_a_second: u64) -> Look {
+            self.look.at += TICK;
+            self.look.waited += TICK.mul_f64(waits);
+            self.look.bytes += bytes_a_second / 10;
+            self.look
+        }
+    }
+
+    #[test]
+    fn one_request_goes_on_while_the_consumer_is_served() {
+        let (mut judge, mut consumer) = (Judge::default(), Consumer::new());
+        judge.begin_one();
+        assert!((0..1000).all(|_| !judge.starves(consumer.next(0.3, 19 * MB))));
+    }
+
+    #[test]
+    fn a_consumer_that_starves_gets_ranges_after_some_looks_and_keeps_them_while_they_bring_more() {
+        let (mut judge, mut consumer) = (Judge::default(), Consumer::new());
+        judge.begin_one();
+        let looks = (0..100).take_while(|_| !judge.starves(consumer.next(0.9, 25 * MB))).count();
+        assert_eq!(looks, TICKS);
+        judge.begin_ranges(consumer.look);
+        assert!((0..1000).all(|_| judge.worth_it(consumer.next(0.9, 150 * MB))));
+        // It has enough now.
+        let more = (0..100).take_while(|_| judge.worth_it(consumer.next(0.0, 30 * MB))).count();
+        assert!(more < 20, "{more}");
+        assert_eq!(judge.calm_until, None);
+    }
+
+    #[test]
+    fn where_the_link_is_the_limit_ranges_are_tried_ever_more_seldom() {
+        let (mut judge, mut consumer) = (Judge::default(), Consumer::new());
+        let mut ranges = 0;
+        for _ in 0..5 {
+            judge.begin_one();
+            while !judge.starves(consumer.next(1.0, 10 * MB)) {}
+            judge.begin_ranges(consumer.look);
+            while judge.worth_it(consumer.next(1.0, 10 * MB)) {
+                ranges += 1;
+            }
+        }
+        assert_eq!(ranges, 5 * 6, "each trial lasts 700 ms");
+        assert_eq!(judge.pause, FIRST_PAUSE * 32);
+    }
+
+    #[test]
+    fn what_is_asked_in_store_counts_only_while_somebody_has_nothing_to_do() {
+        let begin = Instant::now();
+        let at = |second: u64| begin + Duration::from_secs(second);
+        let mut waited = Waited::default();
+        let seconds = |waited: &Waited, second| waited.look(at(second)).waited.as_secs();
+        waited.change(at(0), |waited| waited.asking = true);
+        assert_eq!(seconds(&waited, 1), 1);
+        waited.change(at(1), |waited| waited.asking = false);
+        assert_eq!(seconds(&waited, 2), 1);
+        waited.change(at(2), |waited| waited.for_others = true);
+        waited.change(at(2), |waited| waited.asking = true);
+        assert_eq!(seconds(&waited, 3), 1);
+        waited.change(at(3), |waited| waited.idle = 2);
+        waited.change(at(4), |waited| waited.idle = 1);
+        assert_eq!(seconds(&waited, 5), 3);
+        // Idle, but the store is full.
+        waited.change(at(5), |waited| waited.asking = false);
+        assert_eq!(seconds(&waited, 9), 3);
     }
 }

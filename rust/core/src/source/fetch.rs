@@ -29,10 +29,16 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
+    /// The pieces are for others, who tell when they have nothing to do.
+    pub(crate) fn for_others(&self) -> Arc<Waits> {
+        self.waits.ask_for_others();
+        Arc::clone(&self.waits)
+    }
+
     /// The next piece, or `None` after the last one.
     pub(crate) async fn next(&mut self) -> Option<(u64, Bytes)> {
         let waits = Arc::clone(&self.waits);
-        let _waiting = waits.begin();
+        let _asking = waits.ask();
         loop {
             if let Some(lane) = &mut self.current {
                 if let Some(piece) = lane.pieces.recv().await {
@@ -141,9 +147,9 @@ impl Lanes {
         }
     }
 
-    /// Whether none is running.
-    pub(super) fn all_ended(&self) -> bool {
-        self.running.is_empty()
+    /// How many are running.
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// No more ranges follow; waits for those that are running.

@@ -5,7 +5,7 @@ mod fetch;
 mod file;
 mod http;
 
-pub(crate) use demand::{Demand, fetch_on_demand};
+pub(crate) use demand::{Demand, Waits, fetch_on_demand};
 pub(crate) use fetch::{Drive, Pieces, fetch_in_order};
 pub(crate) use file::FileSource;
 pub(crate) use http::{HttpOptions, HttpSource, client};
@@ -38,6 +38,10 @@ impl Leash {
     /// The range ends where it is now.
     pub(crate) fn pull(&self) {
         self.stop.cancel();
+    }
+
+    pub(crate) fn was_pulled(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// How far it got: an offset in the recording.

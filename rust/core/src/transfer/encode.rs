@@ -118,6 +118,22 @@ impl Run {
         Ok(vec![arguments::copy(input, audio, track, &codec)])
     }
 
+    /// Starts a child for each list of arguments.
+    fn start(&self, arguments: &[Vec<String>], input: &Input) -> Result<Vec<Started>> {
+        let alone = arguments.len() == 1;
+        let feed = match input {
+            Input::Mp4File(_) => ffmpeg::Feed::Nothing,
+            Input::Pipe if alone => ffmpeg::Feed::Recording,
+            Input::Pipe => ffmpeg::Feed::Audio,
+        };
+        let start = |arguments: &Vec<String>| {
+            // One of several cannot say how far the whole is.
+            let progress = if alone { Arc::clone(&self.hooks.progress) } else { Arc::default() };
+            ffmpeg::start(&self.request.ffmpeg, arguments, feed, self.budget.pool().clone(), progress)
+        };
+        arguments.iter().map(start).collect()
+    }
+
     async fn pass(
         &self,
         opened: &Opened,
@@ -145,16 +161,11 @@ impl Run {
         let fetch_stage = self.stages.begin("fetch.ranges");
         let extract_stage = self.stages.begin("extract");
         extract_stage.set("encoders", children);
-        let (mut running, mut pipes) = (Vec::new(), Vec::new());
-        for arguments in &arguments {
-            // One of several cannot say how far the whole is.
-            let progress = if children == 1 { Arc::clone(&self.hooks.progress) } else { Arc::default() };
-            let pool = self.budget.pool().clone();
-            let Started { child, input, output, messages } =
-                ffmpeg::start(&self.request.ffmpeg, arguments, input == Input::Pipe, pool, progress)?;
-            running.push((child, messages));
-            pipes.push((input, output));
-        }
+        let (running, pipes): (Vec<_>, Vec<_>) = self
+            .start(&arguments, &input)?
+            .into_iter()
+            .map(|one| ((one.child, one.messages), (one.input, one.output)))
+            .unzip();
         let eager = cut.map_or(0.0, |(_, room)| room.eager);
         let (pieces, drive) = self.fetch_for_encoders(opened, &digest, eager);
         // What the first pass counted, else what the index promises at the recording's own rate.

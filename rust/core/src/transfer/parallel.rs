@@ -23,7 +23,7 @@ pub(super) async fn side_by_side<Children: Future<Output = Result<Vec<Said>>>>(
     pool: &Pool,
     out: &mut Out<'_>,
 ) -> Result<Ended, Stop> {
-    let (writer, readers, turn) = fan_out(flow.pipes.len(), room.input_bytes);
+    let (writer, readers, turn) = fan_out(flow.pipes.len(), room.input_bytes, flow.pieces.for_others());
     let (inputs, outputs): (Vec<_>, Vec<_>) = flow.pipes.into_iter().unzip();
     let feed = async {
         let mut fan = Fan { writer, pool: pool.clone(), piece: None };
