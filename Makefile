@@ -110,8 +110,8 @@ type-check: build ## mypy --strict, and the engine's stub against the engine
 
 ##@ Bench
 .PHONY: bench mutants
-bench: build ## Beside what people would use instead, in pairs; ARGS="--memory" adds ten hours
-	@$(PYTHON) benches/bench.py $(ARGS)
+bench: build ## Beside what people would use instead, in pairs; ARGS="--list", ARGS="--only NAME --pairs N"
+	@PYTHONPATH=benches $(PYTHON) -m bench $(ARGS)
 
 mutants: build ## Switch the engine's safeguards off one by one: the tests must notice (some minutes)
 	@$(PYTHON) tests/mutants.py

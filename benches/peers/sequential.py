@@ -6,7 +6,9 @@ As its users write it: ``MediaIoBaseDownload`` with its default chunk size, ``su
 it at emulators, with anonymous credentials. Prints its flags and one JSON line with the seconds of each step.
 
 Example:
-    sequential.py FILE_ID BUCKET OBJECT --ffmpeg /usr/bin/ffmpeg -- -vn -c:a libmp3lame -b:a 128k
+    sequential.py --bucket BUCKET FILE_ID… --ffmpeg /usr/bin/ffmpeg -- -vn -c:a libmp3lame -b:a 128k
+
+With ``--threads N`` so many files at a time; with ``--url URL`` there is no download: FFmpeg reads the URL.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,57 +52,66 @@ def storage_client() -> storage.Client:
     return storage.Client(project="bench", credentials=AnonymousCredentials())
 
 
-def main() -> None:
-    """Carry out one recording and print what it took."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file_id")
-    parser.add_argument("bucket")
-    parser.add_argument("object")
-    parser.add_argument("--ffmpeg", default="ffmpeg")
-    parser.add_argument(
-        "--suffix", default=".mp3", help="of the local result; FFmpeg chooses the muxer by it"
-    )
-    parser.add_argument("ffmpeg_args", nargs="*", help="after --: FFmpeg's output options")
-    arguments = parser.parse_args()
+def download(file_id: str, video: Path) -> None:
+    """Download one file; each has a client of its own, which is not thread-safe."""
+    request = drive_service().files().get_media(fileId=file_id, supportsAllDrives=True)
+    with video.open("wb") as file:
+        downloader = MediaIoBaseDownload(file, request)
+        done = False
+        while not done:
+            _, done = downloader.next_chunk()
 
+
+def work(file_id: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Carry out one recording; gives the seconds of each step."""
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="sequential-") as folder:
         video = Path(folder, "recording")
         audio = Path(folder, f"audio{arguments.suffix}")
+
+        start = time.perf_counter()
+        if arguments.url is None:
+            download(file_id, video)
+            seconds["download"] = time.perf_counter() - start
+
+        start = time.perf_counter()
         command = [
-            *(arguments.ffmpeg, "-hide_banner", "-nostdin", "-y", "-i", str(video)),
+            *(arguments.ffmpeg, "-hide_banner", "-nostdin", "-y", "-i", arguments.url or str(video)),
             *arguments.ffmpeg_args,
             str(audio),
         ]
-        print(f"MediaIoBaseDownload chunksize={DEFAULT_CHUNK_SIZE} (default)", file=sys.stderr)
         print(shlex.join(command), file=sys.stderr)
-        print("Blob.upload_from_filename (defaults)", file=sys.stderr)
-
-        start = time.perf_counter()
-        request = drive_service().files().get_media(fileId=arguments.file_id, supportsAllDrives=True)
-        with video.open("wb") as file:
-            downloader = MediaIoBaseDownload(file, request)
-            done = False
-            while not done:
-                _, done = downloader.next_chunk()
-        seconds["download"] = time.perf_counter() - start
-
-        start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds["ffmpeg"] = time.perf_counter() - start
 
         start = time.perf_counter()
-        blob = storage_client().bucket(arguments.bucket).blob(arguments.object)
+        blob = storage_client().bucket(arguments.bucket).blob(f"{file_id}{arguments.suffix}")
         blob.upload_from_filename(str(audio))
         seconds["upload"] = time.perf_counter() - start
+    return seconds
 
-        result = {
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "total_seconds": round(sum(seconds.values()), 3),
-            "source_bytes": video.stat().st_size,
-            "stored_bytes": audio.stat().st_size,
-        }
-    print(json.dumps(result))
+
+def main() -> None:
+    """Carry out the recordings and print what they took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file_ids", nargs="+")
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument("--ffmpeg", default="ffmpeg")
+    parser.add_argument("--threads", type=int, default=1, help="files at a time")
+    parser.add_argument("--url", help="FFmpeg reads this itself; nothing is downloaded")
+    parser.add_argument(
+        "--suffix", default=".mp3", help="of the local result; FFmpeg chooses the muxer by it"
+    )
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    arguments = parser.parse_args(words[:cut])
+    # After --: FFmpeg's output options.
+    arguments.ffmpeg_args = words[cut + 1 :]
+    print(f"MediaIoBaseDownload chunksize={DEFAULT_CHUNK_SIZE} (default)", file=sys.stderr)
+    print("Blob.upload_from_filename (defaults)", file=sys.stderr)
+    with ThreadPoolExecutor(arguments.threads) as pool:
+        steps = list(pool.map(lambda file_id: work(file_id, arguments), arguments.file_ids))
+    print(json.dumps({"steps": steps, "total_seconds": sum(sum(step.values()) for step in steps)}))
 
 
 if __name__ == "__main__":

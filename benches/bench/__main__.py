@@ -1,0 +1,148 @@
+"""The command: ``python -m bench``, by way of ``make bench``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from bench import chart, network, results
+from bench.measures import MEASURES
+from bench.process import RunFailedError
+from bench.results import Figure
+from bench.rounds import Bench
+from bench.scenarios import scenarios
+from bench.sides import described
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.measures import Measure, Sample
+    from bench.scenarios import Scenario
+
+_SETUP = "Needs a release build of the engine in the environment it runs in (`make build`)."
+
+
+def main() -> int:
+    """Run what was asked for; 1 when a figure is out of its bounds or a peer did not run as it should."""
+    arguments = _arguments()
+    known = scenarios(short=arguments.short)
+    chosen = [measure for measure in MEASURES if arguments.only in measure.name]
+    if not chosen:
+        sys.exit(f"no measure's name contains {arguments.only!r}; --list shows them")
+    if arguments.list:
+        for measure in chosen:
+            print(f"{measure.name:<52} {measure.bound:<9} {measure.title.strip()}")
+        return 0
+    chosen = _possible(chosen, known)
+    bench = _bench(arguments.cores)
+    setting = {
+        "pairs": arguments.pairs,
+        "cores": sorted(bench.measured),
+        "server_cores": sorted(bench.others),
+        "short": arguments.short,
+    }
+    if bench.measured & bench.others:
+        _say("the server shares the cores of what is measured: there are no others")
+    figures: list[Figure] = []
+    ran: dict[str, list[dict[str, Sample]]] = {}
+    for name in dict.fromkeys(measure.scenario for measure in chosen):
+        measures = [measure for measure in chosen if measure.scenario == name]
+        scenario = known[name]
+        wanted = frozenset(side for measure in measures for side in measure.sides)
+        _announce(scenario, wanted)
+        try:
+            ran[name] = bench.rounds(scenario, wanted, arguments.pairs)
+        except RunFailedError as error:
+            sys.exit(f"{name}: {error}")
+        for measure in measures:
+            each = (measure.value(one, len(bench.measured)) for one in ran[name])
+            figures.append(Figure(measure, tuple(each)))
+    print(results.table(figures))
+    _say(f"written to {results.write(figures, ran, known, setting)}")
+    if "hour" in ran:
+        minutes = next(one.minutes for one in known["hour"].recordings)
+        title = f"{minutes:g} minutes of video, {len(bench.measured)} cores, {known['hour'].network}"
+        _say(f"written to {chart.write(ran['hour'], title)}")
+    if arguments.short:
+        _say("small recordings: the figures say nothing about their bounds")
+        return 0
+    return _verdict(figures)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=_SETUP)
+    parser.add_argument("--list", action="store_true", help="show the measures and end")
+    parser.add_argument("--only", default="", metavar="NAME", help="measures whose name contains this")
+    parser.add_argument("--pairs", type=int, default=3, metavar="N", help="runs of each side (default 3)")
+    parser.add_argument("--cores", type=int, default=2, metavar="N", help="cores of each side (default 2)")
+    parser.add_argument(
+        "--short", action="store_true", help="small recordings: to try the bench, not for figures"
+    )
+    arguments = parser.parse_args()
+    if arguments.pairs < 1 or arguments.cores < 1:
+        parser.error("--pairs and --cores are at least 1")
+    return arguments
+
+
+def _possible(chosen: Sequence[Measure], known: dict[str, Scenario]) -> list[Measure]:
+    """Without the measures of peers that are not installed, which are named."""
+    missing = {
+        (scenario.name, side.name): side.needs
+        for scenario in known.values()
+        for side in scenario.sides
+        if not side.available
+    }
+    possible = []
+    for measure in chosen:
+        absent = {missing[key] for side in measure.sides if (key := (measure.scenario, side)) in missing}
+        if absent:
+            _say(f"left out: {measure.name} ({', '.join(sorted(filter(None, absent)))} is not installed)")
+        else:
+            possible.append(measure)
+    return possible
+
+
+def _bench(count: int) -> Bench:
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        sys.exit("ffmpeg is not in PATH; both sides use the same one")
+    usable = sorted(os.sched_getaffinity(0))
+    if count > len(usable):
+        sys.exit(f"--cores {count}: this machine has {len(usable)}")
+    measured = frozenset(usable[:count])
+    others = frozenset(usable[count:]) or measured
+    # The bench's own looking at processes is not to be measured either.
+    os.sched_setaffinity(0, others)
+    return Bench(network.build(), ffmpeg, measured, others)
+
+
+def _announce(scenario: Scenario, wanted: frozenset[str]) -> None:
+    sizes = ", ".join(
+        f"{one.name}: {one.count or 1} × {one.minutes:g} min {one.size[1]}p" for one in scenario.recordings
+    )
+    _say(f"\n{scenario.name} ({scenario.network}; {sizes})")
+    for side in scenario.sides:
+        if side.name in wanted:
+            words = described(side)
+            _say(f"  {side.name}: {words if len(words) < 400 else words[:400] + ' …'}")
+
+
+def _verdict(figures: Sequence[Figure]) -> int:
+    missed = [figure for figure in figures if not figure.holds]
+    for figure in missed:
+        if figure.measure.peer:
+            _say(f"worthless: {figure.measure.title}: {figure.median:.2f} × and not {figure.measure.bound}")
+    if missed:
+        _say(f"{len(missed)} of {len(figures)} figures missed their bound")
+    return 1 if missed else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
