@@ -121,7 +121,7 @@ def _bench(count: int) -> Bench:
 
 def _announce(scenario: Scenario, wanted: frozenset[str]) -> None:
     sizes = ", ".join(
-        f"{one.name}: {one.count or 1} × {one.minutes:g} min {one.size[1]}p" for one in scenario.recordings
+        f"{one.name}: {len(one.ids())} × {one.minutes:g} min {one.size[1]}p" for one in scenario.recordings
     )
     _say(f"\n{scenario.name} ({scenario.network}; {sizes})")
     for side in scenario.sides:

@@ -90,12 +90,12 @@ def _times(scenario: str, side: str, peer: str, title: str, at_least: float | No
 
 
 def _peer(peer: str, transfer: str) -> Measure:
-    """A peer's wall over what its transfer and its encoding take alone, and its upload where that comes after."""
+    """A peer's wall over its transfer and its encoding alone, and its upload where that comes after."""
 
     def value(round_: Mapping[str, Sample], _cores: int) -> float:
         said = round_[peer].usage.stdout
         uploads = [step["upload"] for step in json.loads(said)["steps"]] if said else []
-        alone = _seconds(round_, transfer) + _seconds(round_, "FFmpeg") + sum(uploads)
+        alone: float = _seconds(round_, transfer) + _seconds(round_, "FFmpeg") + sum(uploads)
         return _seconds(round_, peer) / alone
 
     return Measure(
@@ -230,7 +230,7 @@ MEASURES: tuple[Measure, ...] = (
     *_above_idle(
         "thirty/memory-eight", "memory above idle, eight at once", "thirty", "standard, 8 workers", 256
     ),
-    *_above_idle("ten-hours/memory", "memory above idle, 4 GB of 10 h", "ten-hours", "fast", 64),
+    *_above_idle("4gb/memory", "memory above idle, 4 GB of 10 h", "4gb", "fast", 64),
     _per_hour("standard", 160),
     _per_hour("fast", 260),
     Measure(

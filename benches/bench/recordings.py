@@ -68,9 +68,9 @@ class Recording:
 
     def link(self, folder: Path, ffmpeg: str) -> None:
         """Put it into the server's folder."""
-        path = self.make(ffmpeg)
         if self.count is not None:
             (folder / self.name).mkdir()
+        path = self.make(ffmpeg) if self.ids() else folder
         for file_id in self.ids():
             (folder / file_id.replace("~", "/")).symlink_to(path)
 

@@ -133,7 +133,7 @@ def scenarios(*, short: bool) -> dict[str, Scenario]:
             (sides.once("standard", hundred.name, hundred.count or 1, workers=1, audio=sides.settings()),),
         ),
         Scenario(
-            "ten-hours",
+            "4gb",
             NEAR,
             (recordings.TEN_HOURS,),
             (
