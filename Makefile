@@ -109,9 +109,22 @@ type-check: build ## mypy --strict, and the engine's stub against the engine
 	@$(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
 
 ##@ Bench
-.PHONY: bench mutants
+.PHONY: bench bench-rust bench-instructions mutants
 bench: build ## Beside what people would use instead, in pairs; ARGS="--list", ARGS="--only NAME --pairs N"
 	@PYTHONPATH=benches $(PYTHON) -m bench $(ARGS)
+
+bench-rust: ## Time of each stage of the engine by itself (criterion); ARGS=remux for one
+	@cargo bench --locked --profile release -p audio-extract-core --bench stages -- $(ARGS)
+
+# Valgrind counts only inside the stage's own function: what prepares its data is left out.
+bench-instructions: ## Instructions of each stage, which a busy machine does not disturb (needs valgrind)
+	@command -v valgrind >/dev/null || { echo "valgrind is not installed (on Debian: apt-get install valgrind)" >&2; exit 2; }
+	@program=$$(cargo bench --locked --profile release -p audio-extract-core --bench stages --no-run --message-format json \
+	  | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
+	for stage in remux join_mp3 md5 crc32c; do \
+	  valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect="audio_extract_core::bench::$$stage" \
+	    "$$program" --once $$stage 2>&1 | awk -v stage=$$stage '/Collected/ { printf "%-10s %15d instructions\n", stage, $$NF }'; \
+	done
 
 mutants: build ## Switch the engine's safeguards off one by one: the tests must notice (some minutes)
 	@$(PYTHON) tests/mutants.py

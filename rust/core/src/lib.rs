@@ -10,6 +10,8 @@
 //! it stand the buffers of a few pipes and connections, some hundred KiB each.
 
 pub mod auth;
+#[doc(hidden)]
+pub mod bench;
 pub mod budget;
 pub mod checksum;
 pub mod cores;
