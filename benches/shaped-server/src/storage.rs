@@ -84,6 +84,7 @@ impl Storage {
             .headers()
             .get(CONTENT_RANGE)
             .and_then(|range| range.to_str().ok()?.rsplit_once('/')?.1.parse::<u64>().ok());
+        let no_308 = request.headers().contains_key("x-guploader-no-308");
         let mut body = request.into_body();
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return text(StatusCode::BAD_REQUEST, "") };
@@ -94,14 +95,14 @@ impl Storage {
         if total == Some(upload.size) {
             return self.end(&upload);
         }
-        let mut answer = text(StatusCode::PERMANENT_REDIRECT, "");
+        // Google's Go client, and with it rclone, asks for an answer that no proxy takes for a redirect.
+        let mut answer = text(if no_308 { StatusCode::OK } else { StatusCode::PERMANENT_REDIRECT }, "");
+        if no_308 {
+            answer.headers_mut().insert("x-http-status-code-override", 308.into());
+        }
         if let Ok(range) = format!("bytes=0-{}", upload.size.saturating_sub(1)).parse() {
             answer.headers_mut().insert(RANGE, range);
         }
-        // Google's Go client, and with it rclone, asks not to be confused with a redirect.
-        answer
-            .headers_mut()
-            .insert("x-http-status-code-override", StatusCode::PERMANENT_REDIRECT.as_u16().into());
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner).insert(id, upload);
         answer
     }
