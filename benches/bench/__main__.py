@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench import chart, network, results
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 _SETUP = "Needs a release build of the engine in the environment it runs in (`make build`)."
 
 
+@dataclass
+class Findings:
+    """What the scenarios that were run gave."""
+
+    figures: list[Figure] = field(default_factory=list)
+    rounds: dict[str, list[dict[str, Sample]]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+
 def main() -> int:
     """Run what was asked for; 1 when a figure is out of its bounds or a peer did not run as it should."""
     arguments = _arguments()
@@ -36,40 +46,47 @@ def main() -> int:
         for measure in chosen:
             print(f"{measure.name:<52} {measure.bound:<9} {measure.title.strip()}")
         return 0
-    chosen = _possible(chosen, known)
     bench = _bench(arguments.cores)
+    found = _measure(bench, _possible(chosen, known), known, arguments.pairs)
+    print(results.table(found.figures))
     setting = {
         "pairs": arguments.pairs,
         "cores": sorted(bench.measured),
         "server_cores": sorted(bench.others),
         "short": arguments.short,
     }
-    if bench.measured & bench.others:
-        _say("the server shares the cores of what is measured: there are no others")
-    figures: list[Figure] = []
-    ran: dict[str, list[dict[str, Sample]]] = {}
-    for name in dict.fromkeys(measure.scenario for measure in chosen):
-        measures = [measure for measure in chosen if measure.scenario == name]
-        scenario = known[name]
-        wanted = frozenset(side for measure in measures for side in measure.sides)
-        _announce(scenario, wanted)
-        try:
-            ran[name] = bench.rounds(scenario, wanted, arguments.pairs)
-        except RunFailedError as error:
-            sys.exit(f"{name}: {error}")
-        for measure in measures:
-            each = (measure.value(one, len(bench.measured)) for one in ran[name])
-            figures.append(Figure(measure, tuple(each)))
-    print(results.table(figures))
-    _say(f"written to {results.write(figures, ran, known, setting)}")
-    if "hour" in ran:
-        minutes = next(one.minutes for one in known["hour"].recordings)
+    _say(f"written to {results.write(found.figures, found.rounds, known, setting)}")
+    if "hour" in found.rounds:
+        minutes = known["hour"].recordings[0].minutes
         title = f"{minutes:g} minutes of video, {len(bench.measured)} cores, {known['hour'].network}"
-        _say(f"written to {chart.write(ran['hour'], title)}")
+        _say(f"written to {chart.write(found.rounds['hour'], title)}")
+    if found.failed:
+        _say(f"could not be measured: {', '.join(found.failed)}")
+        return 1
     if arguments.short:
         _say("small recordings: the figures say nothing about their bounds")
         return 0
-    return _verdict(figures)
+    return _verdict(found.figures)
+
+
+def _measure(bench: Bench, measures: Sequence[Measure], known: dict[str, Scenario], pairs: int) -> Findings:
+    found = Findings()
+    for name in dict.fromkeys(measure.scenario for measure in measures):
+        here = [measure for measure in measures if measure.scenario == name]
+        wanted = frozenset(side for measure in here for side in measure.sides)
+        _announce(known[name], wanted)
+        try:
+            rounds = bench.rounds(known[name], wanted, pairs)
+        except RunFailedError as error:
+            # What the other scenarios take hours to find is worth keeping.
+            _say(f"{name}: {error}")
+            found.failed.append(name)
+            continue
+        found.rounds[name] = rounds
+        for measure in here:
+            each = tuple(measure.value(one, len(bench.measured)) for one in rounds)
+            found.figures.append(Figure(measure, each))
+    return found
 
 
 def _arguments() -> argparse.Namespace:
@@ -114,6 +131,8 @@ def _bench(count: int) -> Bench:
         sys.exit(f"--cores {count}: this machine has {len(usable)}")
     measured = frozenset(usable[:count])
     others = frozenset(usable[count:]) or measured
+    if measured & others:
+        _say("the server shares the cores of what is measured: there are no others")
     # The bench's own looking at processes is not to be measured either.
     os.sched_setaffinity(0, others)
     return Bench(network.build(), ffmpeg, measured, others)
