@@ -84,6 +84,7 @@ lint-python:
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict
+	@MYPYPATH=benches $(BIN)/mypy --strict -p bench
 	@cd $(CURDIR) && $(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
 
 lint-rust: $(CARGO_DENY)
