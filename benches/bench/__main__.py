@@ -39,9 +39,9 @@ def main() -> int:
     """Run what was asked for; 1 when a figure is out of its bounds or a peer did not run as it should."""
     arguments = _arguments()
     known = scenarios(short=arguments.short)
-    chosen = [measure for measure in MEASURES if arguments.only in measure.name]
+    chosen = [measure for measure in MEASURES if any(part in measure.name for part in arguments.only or [""])]
     if not chosen:
-        sys.exit(f"no measure's name contains {arguments.only!r}; --list shows them")
+        sys.exit(f"no measure's name contains {' or '.join(arguments.only)}; --list shows them")
     if arguments.list:
         for measure in chosen:
             print(f"{measure.name:<52} {measure.bound:<9} {measure.title.strip()}")
@@ -92,7 +92,9 @@ def _measure(bench: Bench, measures: Sequence[Measure], known: dict[str, Scenari
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, epilog=_SETUP)
     parser.add_argument("--list", action="store_true", help="show the measures and end")
-    parser.add_argument("--only", default="", metavar="NAME", help="measures whose name contains this")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="measures whose name contains this; may be repeated"
+    )
     parser.add_argument("--pairs", type=int, default=3, metavar="N", help="runs of each side (default 3)")
     parser.add_argument("--cores", type=int, default=2, metavar="N", help="cores of each side (default 2)")
     parser.add_argument(

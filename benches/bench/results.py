@@ -117,6 +117,10 @@ def _machine() -> dict[str, Any]:
     return {
         "cpu": models[0].partition(":")[2].strip() if models else platform.processor(),
         "cores": os.cpu_count(),
+        "threads_of_each_core": {
+            path.parent.parent.name: path.read_text().strip()
+            for path in sorted(Path("/sys/devices/system/cpu").glob("cpu*/topology/thread_siblings_list"))
+        },
         "architecture": platform.machine(),
         "kernel": platform.release(),
         "load": os.getloadavg(),

@@ -179,3 +179,25 @@ impl futures_core::Stream for Receiver {
         self.0.poll_recv(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_ends_with_the_file() {
+        assert_eq!(range_of("bytes=2-5", 10), Some((2, 5)));
+        assert_eq!(range_of("bytes=2-", 10), Some((2, 9)));
+        assert_eq!(range_of("bytes=2-99", 10), Some((2, 9)));
+        assert_eq!(range_of("bytes=0-0", 0), None);
+        assert_eq!(range_of("items=0-1", 10), None);
+    }
+
+    #[test]
+    fn an_id_never_leads_out_of_the_folder() {
+        let drive = Drive::new("/served".into(), String::new());
+        assert_eq!(drive.path("thirty~meeting-001"), PathBuf::from("/served/thirty/meeting-001"));
+        assert_eq!(drive.path("..~..~etc~passwd"), PathBuf::from("/served/etc/passwd"));
+        assert_eq!(drive.path("/etc~/etc/passwd"), PathBuf::from("/served"));
+    }
+}

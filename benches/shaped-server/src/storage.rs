@@ -146,3 +146,36 @@ impl Upload {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_multipart_body_gives_its_metadata_and_its_content_to_the_byte() {
+        let content = b"\r\n--not the boundary\r\n\r\n\0\xff";
+        let body = [
+            b"--b\r\ncontent-type: application/json\r\n\r\n{\"name\":\"a\"}\r\n--b\r\ncontent-type: audio/mpeg\r\n\r\n"
+                .as_slice(),
+            content,
+            b"\r\n--b--\r\n",
+        ]
+        .concat();
+        let (document, found) = parts(&body.into()).unwrap_or_default();
+        assert_eq!(document.trim_ascii_end(), b"{\"name\":\"a\"}");
+        assert_eq!(found.as_ref(), content);
+        assert!(parts(&Bytes::from_static(b"--b\r\nno content")).is_none());
+    }
+
+    #[test]
+    fn what_arrived_in_pieces_has_the_checksums_of_the_whole() {
+        let mut upload = Upload { bucket: String::new(), name: "a".into(), size: 0, crc: 0, md5: Md5::new() };
+        upload.take(b"1234");
+        upload.take(b"56789");
+        let resource = upload.resource();
+        // RFC 3720 B.4: the check value of CRC32C; `printf 123456789 | md5sum`.
+        assert_eq!(resource["crc32c"], STANDARD.encode(0xe306_9283_u32.to_be_bytes()));
+        assert_eq!(resource["md5Hash"], "JfnnlDI7RTiF9RgfG2JNCw==");
+        assert_eq!(resource["size"], "9");
+    }
+}
