@@ -27,6 +27,8 @@ class Mutant:
     file: str
     pattern: str
     replacement: str
+    #: A test of the Rust core that must notice; without it the Python tests of faults.
+    rust_test: str = ""
 
 
 MUTANTS = (
@@ -86,9 +88,30 @@ MUTANTS = (
     ),
     Mutant(
         "a failed FFmpeg counts as done",
-        "rust/core/src/transfer.rs",
-        r"ffmpeg::judge\(status, &said, sink\.written\(\), name, audio\.track\)\?;",
-        "let _ = ffmpeg::judge(status, &said, sink.written(), name, audio.track);",
+        "rust/core/src/transfer/encode.rs",
+        r"ffmpeg::judge\(status, &said, name, audio\.track\)\?;",
+        "let _ = ffmpeg::judge(status, &said, name, audio.track);",
+    ),
+    Mutant(
+        "the joints of several encoders are not compared",
+        "rust/core/src/transfer/parallel.rs",
+        r"Some\(Part::Before\(frames\)\) if frames != before",
+        "Some(Part::Before(frames)) if frames != before && frames.is_empty()",
+        rust_test="segments",
+    ),
+    Mutant(
+        "several encoders may have seen recordings of different lengths",
+        "rust/core/src/transfer/encode.rs",
+        r"if left_over \|\| !out\.holds_all\(total\)",
+        "if left_over",
+        rust_test="segments",
+    ),
+    Mutant(
+        "an encoder has too little pre-roll",
+        "rust/core/src/extract/segments.rs",
+        r"const PRE_ROLL: u64 = 145;",
+        "const PRE_ROLL: u64 = 47;",
+        rust_test="segments",
     ),
 )
 
@@ -133,22 +156,25 @@ def _kill(mutant: Mutant, tree: Path) -> str | None:
         environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-Awarnings"}
         subprocess.run(build, cwd=tree, env=environment, check=True)
         shutil.copy(target / "release" / "lib_engine.so", tree / "python/audio_extract/_engine.abi3.so")
+        tests = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", TESTS]
+        if mutant.rust_test:
+            package = ["-p", "audio-extract-core", "--test", mutant.rust_test]
+            tests = ["cargo", "test", "--release", "--locked", *package]
         tested = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", TESTS],
+            tests,
             cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree / "python")},
+            env={**environment, "PYTHONPATH": str(tree / "python")},
             capture_output=True,
             text=True,
             check=False,
         )
     finally:
         source.write_text(original)
-    lines = [line for line in tested.stdout.splitlines() if line.startswith("FAILED")]
-    return (
-        (lines[0].removeprefix("FAILED ").split(" - ")[0].split("::")[-1] if lines else "no report")
-        if tested.returncode
-        else None
-    )
+    if tested.returncode == 0:
+        return None
+    # pytest: FAILED file::name - …; cargo: test name ... FAILED
+    failed = re.search(r"^FAILED \S*::(\S+)|^test (\S+) \.\.\. FAILED", tested.stdout, re.MULTILINE)
+    return next(name for name in failed.groups() if name) if failed else "no report"
 
 
 if __name__ == "__main__":
