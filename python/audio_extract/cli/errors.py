@@ -108,7 +108,10 @@ def _give_up_output() -> None:
 def print_error(error: AudioExtractError, *, subject: str | None = None) -> None:
     """Print one failure with its remedy on stderr, secrets removed."""
     where = f"{subject}: " if subject and PurePath(subject).name not in error.message else ""
-    print(one_line(f"error: {where}{_redacted(error.message)}"), file=sys.stderr)
+    text = f"error: {where}{_redacted(error.message)}"
+    # Only problems with the settings come as a list, and it is the person's own file that they quote.
+    lines = text.split("\n") if error.code == "config.invalid" else [text]
+    print("\n".join(map(one_line, lines)), file=sys.stderr)
     remedy = _AT_PROMPT.get(error.code) or remedy_for(error)
     if remedy:
         from audio_extract.failure_texts import AGAIN
