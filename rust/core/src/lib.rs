@@ -5,9 +5,9 @@
 //! # Memory
 //! A transfer holds at most `memory_limit_bytes` of media: `2 upload chunks + index of the recording + bytes fetched
 //! and not yet consumed`, and ahead of an encoder no more than 8 MiB of the last two. Permits are taken before bytes
-//! are read ([`budget`]) and ride in the bytes themselves. Where several encoders work side by side, up to 8 MiB
-//! of compressed audio wait for their turn; what the limit leaves for them decides how many encoders there are. Beside
-//! it stand the buffers of a few pipes and connections, some hundred KiB each.
+//! are read ([`budget`]) and ride in the bytes themselves. Where several encoders work side by side, compressed
+//! audio waits for its turn, up to a sixth of the limit; that decides how many encoders there are. Beside it stand the
+//! buffers of a few pipes and connections, some hundred KiB each.
 
 pub mod auth;
 #[doc(hidden)]

@@ -29,8 +29,9 @@ pub(crate) use fetching::REMOTE_GAP_BYTES;
 
 /// Fetched ahead of encoders, which eat 10 to 20 MB a second each: more would only be held.
 const ENCODER_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
-/// Compressed audio, before and after encoding, that waits for the turn of its segment: two minutes of it, each way.
-const SEGMENTS_BYTES: u64 = 8 * 1024 * 1024;
+/// The part of the limit for compressed audio, before and after encoding, that waits for the turn of its segment: by
+/// default 8 MiB, which is two minutes of it each way.
+const SEGMENTS_SHARE: u64 = 6;
 
 /// Asks the caller whether the recording is still the planned revision; may block.
 pub type ConfirmCallback = dyn Fn() -> Result<()> + Send + Sync;
@@ -134,7 +135,7 @@ impl Run {
         let most = if request.audio.codec == Codec::Copy { u64::MAX } else { ENCODER_WINDOW_BYTES };
         let limit = request.memory_limit_bytes;
         let budget = Budget::new(limit.min(request.upload_reserve().saturating_add(most)));
-        let segments_bytes = limit.saturating_sub(budget.limit_bytes()).min(SEGMENTS_BYTES);
+        let segments_bytes = limit.saturating_sub(budget.limit_bytes()).min(limit / SEGMENTS_SHARE);
         Self {
             request,
             hooks,

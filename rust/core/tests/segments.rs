@@ -246,7 +246,7 @@ async fn little_memory_means_one_encoder() {
     let source = recording(&folder, &["-c:a", "aac"]);
     let target = folder.path("audio.mp3");
     let mut request = request(&source, &target, &json!({"codec": "mp3", "quality": "fast"}), 4);
-    request.memory_limit_bytes = 16 * 1024 * 1024;
+    request.memory_limit_bytes = 8 * 1024 * 1024;
     let report = transfer(request, Hooks::default()).await.unwrap();
     assert_eq!(encoders(&report), [1]);
 }

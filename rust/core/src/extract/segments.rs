@@ -26,8 +26,9 @@ pub(crate) const PRE_ROLL: u64 = 145;
 /// Units that are encoded after a segment.
 pub(crate) const POST_ROLL: u64 = 2;
 const ROLL: u64 = PRE_ROLL + POST_ROLL;
-/// A segment is at least so long: 40 cycles, 47 s at 48 kHz, of which the pre-roll is a fourteenth.
-const LEAST_UNITS: u64 = 40 * CYCLE;
+/// A segment is at least so long: 24 cycles, 28 s at 48 kHz. The pre-roll adds an eighth, which is less than what one
+/// encoder more saves.
+const LEAST_UNITS: u64 = 24 * CYCLE;
 /// Longer segments save no more time that one could measure: 250 cycles, 294 s at 48 kHz.
 const MOST_UNITS: u64 = 250 * CYCLE;
 
@@ -197,7 +198,7 @@ mod tests {
     const MEMORY: u64 = 8 << 20;
 
     #[test]
-    fn an_hour_is_cut_evenly_and_a_minute_is_not() {
+    fn an_hour_is_cut_evenly_and_less_than_a_minute_is_not() {
         for encoders in [2, 3, 4, 8, 64] {
             let segments = Segments::plan(HOUR, encoders, MEMORY).unwrap();
             let total = HOUR.samples.div_ceil(UNIT_SAMPLES);
@@ -207,8 +208,13 @@ mod tests {
             let held = (4 * segments.encoders - 1) * 57_600_000 * segments.units / total / 2;
             assert!(held <= MEMORY + (MEMORY >> 4), "{segments:?} holds {held}");
         }
-        let minute = Material { samples: 60 * 48_000, input_bytes: 960_000, output_bytes: 960_000 };
-        assert_eq!(Segments::plan(minute, 8, MEMORY), None);
+        let part = |seconds: u64| Material {
+            samples: seconds * 48_000,
+            input_bytes: seconds * 16_000,
+            output_bytes: seconds * 16_000,
+        };
+        assert_eq!(Segments::plan(part(50), 8, MEMORY), None);
+        assert_eq!(Segments::plan(part(300), 4, MEMORY).unwrap().encoders, 4);
         assert_eq!(Segments::plan(HOUR, 1, MEMORY), None);
         assert_eq!(Segments::plan(HOUR, 4, 1 << 20), None);
     }
@@ -216,7 +222,7 @@ mod tests {
     #[test]
     fn what_takes_much_room_gets_fewer_encoders() {
         let pcm = Material { input_bytes: 691_200_000, ..HOUR };
-        let few = Segments::plan(pcm, 8, 48 << 20).unwrap();
+        let few = Segments::plan(pcm, 8, 24 << 20).unwrap();
         assert!(few.encoders < 8, "{few:?}");
     }
 
