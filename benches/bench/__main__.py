@@ -50,7 +50,7 @@ def main() -> int:
         return 0
     bench = _bench(arguments.cores)
     found = _measure(bench, _possible(chosen, known), known, arguments.pairs)
-    print(results.table(found.figures))
+    print(results.table(found.figures, judged=not arguments.short))
     setting = {
         "pairs": arguments.pairs,
         "cores": sorted(bench.measured),
@@ -137,8 +137,8 @@ def _bench(count: int) -> Bench:
     others = frozenset(usable[count:]) or measured
     if measured & others:
         _say("the server shares the cores of what is measured: there are no others")
-    # Installed programs have their bytecode. Where PYTHONDONTWRITEBYTECODE is set, ours and the peers would compile
-    # all they import at each start, which takes longer than everything else that a start does.
+    # Installed programs have their bytecode. Where PYTHONDONTWRITEBYTECODE is set, ours and the peers would
+    # compile all they import at each start, which takes longer than everything else that a start does.
     for folder in (sysconfig.get_path("purelib"), str(network.ROOT / "python")):
         compileall.compile_dir(folder, quiet=2, workers=0)
     # The bench's own looking at processes is not to be measured either.

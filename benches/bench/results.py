@@ -44,15 +44,15 @@ class Figure:
         return self.measure.holds(self.median)
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """The figures as lines of text."""
+def table(figures: Sequence[Figure], *, judged: bool) -> str:
+    """The figures as lines of text; ``judged``: with a word where a bound was missed."""
     width = max((len(figure.measure.title) for figure in figures), default=0)
     lines = []
     for figure in figures:
         low, high = min(figure.each), max(figure.each)
         spread = f"({low:,.2f} to {high:,.2f})" if len(figure.each) > 1 else ""
         value = f"{figure.median:,.2f} {figure.measure.unit}"
-        verdict = "" if figure.holds else "  MISSED"
+        verdict = "  MISSED" if judged and not figure.holds else ""
         lines.append(
             f"{figure.measure.title:<{width}}  {value:>14}  {figure.measure.bound:<9}{spread:>22}{verdict}"
         )
