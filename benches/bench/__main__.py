@@ -6,6 +6,7 @@ import argparse
 import compileall
 import os
 import shutil
+import signal
 import sys
 import sysconfig
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ def main() -> int:
         for measure in chosen:
             print(f"{measure.name:<52} {measure.bound:<9} {measure.title.strip()}")
         return 0
+    # So that the server and the side that runs end with the bench.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = _bench(arguments.cores)
     found = _measure(bench, _possible(chosen, known), known, arguments.pairs)
     print(results.table(found.figures, judged=not arguments.short))

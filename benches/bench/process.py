@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import signal
 import subprocess
 import tempfile
 import time
@@ -84,8 +85,14 @@ def run(command: Sequence[str], environment: Mapping[str, str], cores: frozenset
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         with pinned(cores):
+            # In a session of its own, so that all of a pipe can be ended together.
             process = subprocess.Popen(
-                command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
             )
         watch = _Watch(process.pid)
         ended = select.poll()
@@ -96,6 +103,9 @@ def run(command: Sequence[str], environment: Mapping[str, str], cores: frozenset
                 watch.look()
             seconds = time.perf_counter() - start
             own, children = cpu_times(process.pid)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
         finally:
             os.close(descriptor)
             process.wait()

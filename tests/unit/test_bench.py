@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench import chart
+from bench import chart, process
 from bench.measures import MEASURES, Sample
 from bench.process import RunFailedError, Usage, run
 from bench.recordings import THIRTY
@@ -124,6 +126,27 @@ def test_a_command_runs_on_the_cores_it_was_given_and_the_bench_keeps_its_own() 
 def test_a_command_that_fails_says_what_it_said() -> None:
     with pytest.raises(RunFailedError, match="ended with 3:\nno luck"):
         run([sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(3)"], {}, _CORES)
+
+
+def test_a_bench_that_is_interrupted_ends_what_it_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    command = f"sh -c 'echo $$ > {pid}.new && mv {pid}.new {pid} && exec sleep 60' | cat"
+    descriptors: list[int] = []
+
+    def look(_self: process._Watch) -> None:
+        if pid.exists():
+            descriptors.append(os.pidfd_open(int(pid.read_text())))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(process._Watch, "look", look)
+    with pytest.raises(KeyboardInterrupt):
+        run(["bash", "-c", command], os.environ, _CORES)
+    ended = select.poll()
+    ended.register(descriptors[0], select.POLLIN)
+    assert ended.poll(10_000), "the pipe's first process goes on"
+    os.close(descriptors[0])
 
 
 def test_the_chart_is_an_image_with_a_bar_for_each_side_that_ran() -> None:
