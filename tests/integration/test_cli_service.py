@@ -214,10 +214,10 @@ def test_bad_configuration_ends_with_2_and_a_message_that_names_the_setting(
 
 
 def test_several_problems_with_the_settings_stand_on_lines_of_their_own(site: Site) -> None:
-    site.configure({"databas": {"url": "x"}, "wbe": {"port": 1}})
+    site.configure({"surprise": {"url": "x"}, "novelty": {"port": 1}})
     lines = site.run("once").err.splitlines()
     assert lines[0].endswith("2 problems with the settings in audio_extract_config.yaml:")
-    assert [line.split(":")[0] for line in lines[1:3]] == ["  - databas", "  - wbe"]
+    assert [line.split(":")[0] for line in lines[1:3]] == ["  - surprise", "  - novelty"]
 
 
 def test_run_does_not_start_with_a_key_file_that_is_not_there(site: Site) -> None:

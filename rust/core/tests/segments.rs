@@ -240,6 +240,27 @@ async fn one_of_several_that_dies_fails_the_transfer_and_leaves_nothing() {
     }
 }
 
+/// At a low bitrate FFmpeg holds back the end of a segment until it is well into its next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn little_memory_and_a_low_bitrate_stop_nobody_for_ever() {
+    let folder = Folder::new("low");
+    let source = recording(&folder, &["-c:a", "aac", "-b:a", "192k"]);
+    let audio = json!({"codec": "mp3", "quality": "fast", "bitrate_bps": 32_000, "channels": 1});
+    let target = folder.path("audio.mp3");
+    let mut contents = Vec::new();
+    for (count, wanted, limit) in [(1, 1, 48u64 << 20), (2, 2, 12 << 20), (4, 2, 14 << 20), (4, 3, 18 << 20)]
+    {
+        let mut request = request(&source, &target, &audio, count);
+        request.memory_limit_bytes = limit;
+        let running = transfer(request, Hooks::default());
+        let report =
+            tokio::time::timeout(std::time::Duration::from_secs(60), running).await.unwrap().unwrap();
+        assert_eq!(encoders(&report), [wanted], "{limit}");
+        contents.push(std::fs::read(&target).unwrap());
+    }
+    assert!(contents.iter().all(|content| *content == contents[0]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn little_memory_means_one_encoder() {
     let folder = Folder::new("memory");

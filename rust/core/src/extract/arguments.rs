@@ -135,8 +135,7 @@ fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>)
         }
     }
     if audio.codec != Codec::Copy {
-        // Encoders of segments wait for one another: what is done must not stay behind in a buffer.
-        add(&["-flush_packets", if filters.is_some() { "1" } else { "0" }, "pipe:1"]);
+        add(&["-flush_packets", "0", "pipe:1"]);
     }
     list
 }

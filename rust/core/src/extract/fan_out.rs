@@ -88,7 +88,8 @@ impl Writer {
     /// Hands a piece to all readers; waits while as much is held as may be. `false`: nobody wants more.
     ///
     /// When the reader whose turn it is has had everything, the limit does not hold: the others wait for that one,
-    /// and stopping here would stop all of them for ever.
+    /// and stopping here would stop all of them for ever. That is more than its segment: FFmpeg holds back some KiB of
+    /// what it encoded until it has more.
     pub(crate) async fn push(&self, bytes: Bytes) -> bool {
         let wanted = self
             .shared

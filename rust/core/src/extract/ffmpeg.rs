@@ -19,8 +19,6 @@ use crate::request::FfmpegSpec;
 const TAIL_LINES: usize = 40;
 /// A longer line is cut.
 const TAIL_LINE_BYTES: usize = 500;
-/// After a read that emptied the pipe: encoders of segments write each frame by itself.
-const READ_PAUSE: Duration = Duration::from_millis(15);
 /// The most that is read of it at once.
 const PART_BYTES: usize = 64 * 1024;
 /// Pipes of this size spare two thirds of the wake-ups of the 64 KiB default.
@@ -335,18 +333,14 @@ impl Output {
 }
 
 impl Output {
-    /// What the child has written by now; `None` at the end. Waits for no more than a moment's worth.
+    /// What the child has written by now; `None` at the end.
     ///
     /// # Errors
     /// `source.io` when the pipe fails.
     pub(crate) async fn next_part(&mut self) -> Result<Option<&[u8]>> {
         self.activity.waiting_for_sink.store(false, Ordering::Relaxed);
-        if self.part.capacity() == 0 {
-            self.part.reserve(PART_BYTES);
-        } else if self.part.len() < PART_BYTES {
-            tokio::time::sleep(READ_PAUSE).await;
-        }
         self.part.clear();
+        self.part.reserve(PART_BYTES);
         let count = self.pipe.read_buf(&mut (&mut self.part).limit(PART_BYTES)).await.map_err(|error| {
             EngineError::new(ErrorCode::SourceIo, "reading from FFmpeg failed").caused_by(error)
         })?;
