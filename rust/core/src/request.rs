@@ -159,12 +159,12 @@ pub enum Codec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
-    /// Less time, audibly less good.
+    /// Less time; where bits are few it can be heard.
     Fast,
     /// The default.
     #[default]
     Standard,
-    /// As good as the encoder can.
+    /// What measured best, however long it takes.
     Best,
 }
 

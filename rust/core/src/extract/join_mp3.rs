@@ -235,7 +235,7 @@ mod tests {
                 Just((48_000, 2)), Just((44_100, 1)), Just((44_100, 2)), Just((22_050, 1)), Just((16_000, 1)),
                 Just((11_025, 2)),
             ],
-            level in prop_oneof![Just(2u32), Just(5), Just(7)],
+            level in prop_oneof![Just(2u32), Just(3), Just(5), Just(7)],
             cut in 1usize..5_000,
         ) {
             let segments = Segments::of(encoders, cycles);
