@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 Strategy = Literal["parallel", "audio_only", "stream"]
+"""How bytes are fetched."""
+StrategyChoice = Literal["parallel", "audio_only", "stream", "auto"]
+"""``auto``: ``audio_only`` where that is surely quicker and its requests are allowed, else ``parallel``."""
 Codec = Literal["mp3", "aac", "opus", "flac", "wav", "copy"]
 Quality = Literal["fast", "standard", "best"]
 
@@ -110,12 +113,14 @@ class Ffmpeg(TypedDict):
 class Fetch(TypedDict):
     """How bytes are fetched."""
 
-    strategy: NotRequired[Strategy]
+    strategy: NotRequired[StrategyChoice]
     range_size_bytes: NotRequired[int]
     """4 MiB by default."""
     max_ranges: NotRequired[int]
     """Ranges in flight, 1 to 64; 8 by default."""
     stall_timeout_seconds: NotRequired[float]
+    request_budget: NotRequired[int]
+    """Requests that ``auto`` may make to skip the picture; 1,000 by default."""
 
 
 class Retry(TypedDict):
@@ -241,6 +246,21 @@ class ProbePlan(TypedDict):
     strategy: Strategy
     fetch_bytes: int
     requests: int
+    """At most: where encoders are the limit, ``parallel`` makes fewer."""
+    quota_units: int
+    """Drive bills 200 for each request, other services nothing."""
+    predicted_seconds: float | None
+    """At least; None for a local file."""
+
+
+class ProbeNetwork(TypedDict):
+    """Latency and bandwidth, as measured while the index was read or, where they were not, as assumed."""
+
+    latency_seconds: float
+    connection_bytes_per_second: float
+    all_bytes_per_second: float
+    assumed: list[str]
+    """Which of these were not measured."""
 
 
 class ProbeReport(TypedDict):
@@ -252,5 +272,7 @@ class ProbeReport(TypedDict):
     has_video: bool
     tracks: list[ProbeTrack]
     plans: list[ProbePlan]
+    network: ProbeNetwork | None
+    """What the predictions rest on; None for a local file."""
     fallback_reason: str | None
     """Why the audio-only remux is not possible for this file, when it is not."""

@@ -54,6 +54,7 @@ class StrategyFlag(StrEnum):
     PARALLEL = "parallel"
     AUDIO_ONLY = "audio_only"
     STREAM = "stream"
+    AUTO = "auto"
 
 
 @command
@@ -90,7 +91,13 @@ def extract(
         int | None, typer.Option(min=1, max=8, help="Else as recorded.", show_default=False)
     ] = None,
     track: Annotated[int, typer.Option(min=0, help="Which sound track, from 0.")] = 0,
-    strategy: Annotated[StrategyFlag, typer.Option(help="How bytes are fetched.")] = StrategyFlag.PARALLEL,
+    strategy: Annotated[
+        StrategyFlag,
+        typer.Option(
+            help="How bytes are fetched. Drive's checksum can only be compared where everything is: not by "
+            "audio_only, nor by auto where it skips the picture."
+        ),
+    ] = StrategyFlag.PARALLEL,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each source.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be made.")] = False,

@@ -10,7 +10,7 @@ import typer
 from audio_extract.cli.invocation import Invocation, command
 
 if TYPE_CHECKING:
-    from audio_extract.engine_types import ProbeReport
+    from audio_extract.engine_types import ProbeNetwork, ProbeReport
 
 
 @command
@@ -71,9 +71,32 @@ def _print_tables(name: str, report: ProbeReport) -> None:
             duration(track["duration_seconds"]),
         )
     console.print(tracks)
-    plans = Table("strategy", "bytes", "requests", box=None)
+    plans = Table("strategy", "bytes", "requests", "quota units", "predicted", box=None)
     for plan in report["plans"]:
-        plans.add_row(plan["strategy"], size(plan["fetch_bytes"]), str(plan["requests"]))
+        plans.add_row(
+            plan["strategy"],
+            size(plan["fetch_bytes"]),
+            f"{plan['requests']:,}",
+            f"{plan['quota_units']:,}" if plan["quota_units"] else "–",
+            "–" if plan["predicted_seconds"] is None else f"{plan['predicted_seconds']:.1f} s",
+        )
     console.print(plans)
+    if report["network"]:
+        console.print(Text(_predicted_with(report["network"])))
     if report["fallback_reason"]:
         console.print(Text(f"the whole file is needed: {report['fallback_reason']}"))
+
+
+def _predicted_with(network: ProbeNetwork) -> str:
+    """Say what the predictions rest on."""
+    one, together = network["connection_bytes_per_second"], network["all_bytes_per_second"]
+    figures = {
+        "latency_seconds": f"{network['latency_seconds'] * 1000:.0f} ms to an answer",
+        "connection_bytes_per_second": f"{one / 1e6:.1f} MB/s a connection",
+        "all_bytes_per_second": f"{together / 1e6:.1f} MB/s in all",
+    }
+    measured = [text for name, text in figures.items() if name not in network["assumed"]]
+    assumed = [text for name, text in figures.items() if name in network["assumed"]]
+    parts = [f"measured: {', '.join(measured)}"] if measured else []
+    parts += [f"assumed: {', '.join(assumed)}"] if assumed else []
+    return f"predicted at least, without encoding; {'; '.join(parts)}"

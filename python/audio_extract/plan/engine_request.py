@@ -40,6 +40,7 @@ def fetch_request(settings: Settings) -> Fetch:
         "range_size_bytes": settings.range_size_bytes,
         "max_ranges": transfer.max_ranges,
         "stall_timeout_seconds": transfer.stall_timeout_seconds,
+        "request_budget": transfer.request_budget,
     }
 
 

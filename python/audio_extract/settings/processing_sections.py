@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import model_validator
 
-from audio_extract.engine_types import Codec, Quality, Strategy  # noqa: TC001 - pydantic reads them
+from audio_extract.engine_types import Codec, Quality, StrategyChoice  # noqa: TC001 - pydantic reads them
 from audio_extract.settings.base import (
     MIB,
     Bitrate,
@@ -144,8 +144,19 @@ class Processing(Section):
 class Transfer(Section):
     """How bytes are fetched."""
 
-    strategy: Strategy = key(
-        "parallel", "parallel (ranges side by side), audio_only (skips the picture), stream (one request)."
+    strategy: StrategyChoice = key(
+        "parallel",
+        "parallel (ranges side by side), audio_only (skips the picture), stream (one request), auto"
+        " (audio_only where that is surely quicker and request_budget allows, else parallel)."
+        " Drive's checksum can only be compared where everything is read: audio_only, and auto where it"
+        " skips the picture, give that up.",
+    )
+    request_budget: int = key(
+        1_000,
+        "Requests that auto may make to skip the picture, those of the last minute counted. Drive bills"
+        " 200 units for each, of 325,000 a minute.",
+        ge=0,
+        le=1_000_000,
     )
     memory_limit_mb: int = key(48, "Memory for the bytes of one transfer.", ge=16, le=4_096)
     range_size_mb: float = key(4, "Size of one range.", ge=0.0625, le=64)

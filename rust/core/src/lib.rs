@@ -32,3 +32,4 @@ mod testing;
 pub mod transfer;
 
 pub use sink::crc32c_of;
+pub use source::{Estimates, Measured, Network};

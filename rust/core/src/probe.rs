@@ -9,11 +9,11 @@ use crate::budget::Budget;
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::extract::arguments::CopyContainer;
 use crate::extract::sniff;
-use crate::mp4::{self, Indexed, Movie, PlanRefusal};
+use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
 use crate::request::{FetchSpec, FfmpegSpec, RetrySpec, SourceSpec, Strategy};
-use crate::source::{IndexReader, Source};
+use crate::source::{IndexReader, Limits, Network, Source, Way};
 use crate::stages::Stages;
-use crate::transfer::{Hooks, REMOTE_GAP_BYTES, open_source};
+use crate::transfer::{Hooks, checksum_promised, open_source};
 
 /// Memory for the index.
 const PROBE_BUDGET_BYTES: u64 = 64 * 1024 * 1024;
@@ -61,8 +61,12 @@ pub struct ProbePlan {
     pub strategy: Strategy,
     /// Bytes it would fetch, the index not counted.
     pub fetch_bytes: u64,
-    /// Requests it would make.
+    /// Requests it would make at most: with encoders, `parallel` makes fewer.
     pub requests: u64,
+    /// Units of quota they cost: Drive bills 200 for each, others nothing.
+    pub quota_units: u64,
+    /// How long it would take at least; nothing for a local file.
+    pub predicted_seconds: Option<f64>,
 }
 
 /// What is inside a recording.
@@ -80,6 +84,8 @@ pub struct ProbeReport {
     pub tracks: Vec<ProbeTrack>,
     /// Ways to fetch the audio of the first track.
     pub plans: Vec<ProbePlan>,
+    /// What the predictions rest on; nothing for a local file.
+    pub network: Option<Network>,
     /// Why the audio-only remux is not possible.
     pub fallback_reason: Option<String>,
 }
@@ -108,7 +114,7 @@ async fn look(request: ProbeRequest, hooks: &Hooks) -> Result<ProbeReport> {
         ));
     }
     match mp4::index(&IndexReader::new(&source, &budget)).await? {
-        Indexed::Movie(movie) => Ok(of_movie(&source, &movie, request.fetch.range_size_bytes)),
+        Indexed::Movie(movie) => Ok(of_movie(&source, &movie, &request)),
         Indexed::Other { container, reason } => {
             let sniffed = match &request.ffmpeg {
                 Some(spec) => sniff::sniff(spec, sniff::head(&source, &budget).await?).await?,
@@ -138,29 +144,20 @@ async fn look(request: ProbeRequest, hooks: &Hooks) -> Result<ProbeReport> {
                 duration_seconds: sniffed.duration_seconds,
                 has_video: sniffed.has_video,
                 tracks: tracks.collect(),
-                plans: whole_plans(&source, request.fetch.range_size_bytes),
+                plans: Planner::new(&source, &request).whole(),
+                network: Planner::new(&source, &request).network,
                 fallback_reason: Some(reason),
             })
         }
     }
 }
 
-fn of_movie(source: &Source, movie: &Movie, range_bytes: u64) -> ProbeReport {
+fn of_movie(source: &Source, movie: &Movie, request: &ProbeRequest) -> ProbeReport {
+    let planner = Planner::new(source, request);
     let plan = movie.audio_plan(0);
     let (plans, fallback_reason) = match &plan {
-        Ok(plan) => {
-            let cost = |strategy, gap, step| {
-                let cost = plan.fetch_cost(gap, step);
-                ProbePlan { strategy, fetch_bytes: cost.bytes, requests: cost.ranges }
-            };
-            let plans = vec![
-                cost(Strategy::Parallel, u64::MAX, range_bytes),
-                cost(Strategy::AudioOnly, REMOTE_GAP_BYTES, range_bytes),
-                cost(Strategy::Stream, u64::MAX, u64::MAX),
-            ];
-            (plans, None)
-        }
-        Err(PlanRefusal::Fallback { reason }) => (whole_plans(source, range_bytes), Some(reason.clone())),
+        Ok(plan) => (planner.of(plan), None),
+        Err(PlanRefusal::Fallback { reason }) => (planner.whole(), Some(reason.clone())),
         Err(PlanRefusal::Impossible(error)) => (Vec::new(), Some(error.message.clone())),
     };
     let tracks = movie.tracks().iter().enumerate().map(|(index, track)| {
@@ -183,19 +180,65 @@ fn of_movie(source: &Source, movie: &Movie, range_bytes: u64) -> ProbeReport {
         has_video: movie.has_video(),
         tracks: tracks.collect(),
         plans,
+        network: planner.network,
         fallback_reason,
     }
 }
 
-fn whole_plans(source: &Source, range_bytes: u64) -> Vec<ProbePlan> {
-    source.size().map_or_else(Vec::new, |size| {
+/// Says what each way costs.
+struct Planner<'a> {
+    source: &'a Source,
+    request: &'a ProbeRequest,
+    network: Option<Network>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(source: &'a Source, request: &'a ProbeRequest) -> Self {
+        let network = source.measured().map(|measured| Network::or_assumed(&measured));
+        Self { source, request, network }
+    }
+
+    /// The ways for a container whose audio cannot be told apart from its index.
+    fn whole(&self) -> Vec<ProbePlan> {
+        self.source.size().map_or_else(Vec::new, |size| self.both(size))
+    }
+
+    fn of(&self, plan: &AudioPlan) -> Vec<ProbePlan> {
+        let fetch = &self.request.fetch;
+        let limits = Limits {
+            range_bytes: fetch.range_size_bytes,
+            max_ranges: fetch.max_ranges,
+            request_budget: fetch.request_budget,
+        };
+        let cost = |gap, step| plan.fetch_cost(gap, step);
+        // As a transfer does: a promised checksum is compared, which takes the whole file.
+        let size = self.source.size().filter(|_| checksum_promised(&self.request.source));
+        let mut plans = self.both(size.unwrap_or_else(|| cost(u64::MAX, u64::MAX).bytes));
+        if let Some(skip) = limits.asked_for(&self.source.measured().unwrap_or_default(), cost) {
+            plans.insert(1, self.plan(Strategy::AudioOnly, skip.way));
+        }
+        plans
+    }
+
+    fn both(&self, bytes: u64) -> Vec<ProbePlan> {
+        let fetch = &self.request.fetch;
         vec![
-            ProbePlan {
-                strategy: Strategy::Parallel,
-                fetch_bytes: size,
-                requests: size.div_ceil(range_bytes),
-            },
-            ProbePlan { strategy: Strategy::Stream, fetch_bytes: size, requests: 1 },
+            self.plan(Strategy::Parallel, Way::in_ranges(bytes, fetch.range_size_bytes, fetch.max_ranges)),
+            self.plan(Strategy::Stream, Way::in_ranges(bytes, u64::MAX, 1)),
         ]
-    })
+    }
+
+    fn plan(&self, strategy: Strategy, way: Way) -> ProbePlan {
+        let units = match self.source {
+            Source::Http(http) => http.units_a_request(),
+            Source::File(_) => 0,
+        };
+        ProbePlan {
+            strategy,
+            fetch_bytes: way.cost.bytes,
+            requests: way.cost.ranges,
+            quota_units: way.cost.ranges.saturating_mul(units),
+            predicted_seconds: self.network.as_ref().map(|network| way.seconds(network)),
+        }
+    }
 }

@@ -248,6 +248,8 @@ pub enum Strategy {
     AudioOnly,
     /// One sequential GET.
     Stream,
+    /// `AudioOnly` where it is surely quicker than `Parallel` and its requests are allowed.
+    Auto,
 }
 
 /// How bytes are fetched.
@@ -262,6 +264,8 @@ pub struct FetchSpec {
     pub max_ranges: usize,
     /// Seconds without a byte after which a request is given up.
     pub stall_timeout_seconds: f64,
+    /// Requests that `Auto` may make to skip the picture, those to the host in the last minute counted.
+    pub request_budget: u64,
 }
 
 impl Default for FetchSpec {
@@ -271,6 +275,7 @@ impl Default for FetchSpec {
             range_size_bytes: 4 * MIB,
             max_ranges: 8,
             stall_timeout_seconds: 30.0,
+            request_budget: 1_000,
         }
     }
 }
@@ -323,6 +328,12 @@ impl TransferRequest {
             return invalid(format!(
                 "fetch.range_size_bytes is {}; 64 KiB to 64 MiB are allowed",
                 self.fetch.range_size_bytes
+            ));
+        }
+        if self.fetch.request_budget > 1_000_000 {
+            return invalid(format!(
+                "fetch.request_budget is {}; 0 to 1,000,000 are allowed",
+                self.fetch.request_budget
             ));
         }
         if !self.ffmpeg.encoders.is_none_or(|encoders| (1..=64).contains(&encoders)) {

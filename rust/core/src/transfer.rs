@@ -5,6 +5,7 @@ mod fetching;
 mod flow;
 mod output;
 mod parallel;
+mod strategy;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +21,12 @@ use crate::pool::{Piece, Pool};
 use crate::progress::{Phase, Progress};
 use crate::request::{Codec, SinkSpec, SourceSpec, StoredObject, Strategy, TransferReport, TransferRequest};
 use crate::sink::{End, FileSink, GcsOptions, GcsSink, Sink};
-use crate::source::{self, FileSource, HttpOptions, HttpSource, IndexReader, Source};
+use crate::source::{self, Estimates, FileSource, HttpOptions, HttpSource, IndexReader, Skip, Source};
 use crate::spill::Spill;
 use crate::stages::Stages;
 
 use fetching::Pace;
-pub(crate) use fetching::REMOTE_GAP_BYTES;
+pub(crate) use strategy::checksum_promised;
 
 /// Fetched ahead of encoders, which eat 10 to 20 MB a second each: more would only be held.
 const ENCODER_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
@@ -49,6 +50,8 @@ pub struct Hooks {
     pub progress: Arc<Progress>,
     /// Ends the transfer.
     pub cancel: CancellationToken,
+    /// What is known of the ways to the hosts.
+    pub estimates: Estimates,
 }
 
 impl std::fmt::Debug for Hooks {
@@ -96,6 +99,8 @@ struct Opened {
     feed: Feed,
     fallback_reason: Option<String>,
     strategy: Strategy,
+    /// With `AudioOnly` over HTTP: what is skipped.
+    skip: Option<Skip>,
     codec_name: Option<String>,
     seconds: Option<f64>,
     /// Samples FFmpeg will decode, where the index tells, and their rate.
@@ -274,9 +279,10 @@ impl Run {
             fallback_reason: None,
             strategy: match self.request.fetch.strategy {
                 // Without a plan there are no gaps to skip.
-                Strategy::AudioOnly => Strategy::Parallel,
+                Strategy::AudioOnly | Strategy::Auto => Strategy::Parallel,
                 strategy => strategy,
             },
+            skip: None,
             codec_name: None,
             seconds: None,
             samples: None,
@@ -304,14 +310,12 @@ impl Run {
         let ffmpeg = self.ffmpeg_version().await?;
         match movie.audio_plan(track) {
             Ok(plan) => {
-                let strategy = match (&*source, self.request.fetch.strategy) {
-                    (Source::File(_), _) => Strategy::AudioOnly,
-                    (Source::Http(_), strategy) => strategy,
-                };
+                let (strategy, skip) = self.choose_strategy(&source, &plan, seconds);
                 let rate = info.and_then(|info| info.sample_rate_hz);
                 let samples = plan.expected_samples(ffmpeg.and_then(|version| version.major)).zip(rate);
                 Ok(Opened {
                     strategy,
+                    skip,
                     codec_name,
                     seconds,
                     samples,
@@ -471,8 +475,15 @@ pub(crate) fn open_source(
     Ok(match spec {
         SourceSpec::Http { url, authenticated, size_bytes, name, .. } => {
             let tokens = hooks.source_tokens.clone().filter(|_| *authenticated);
-            let options =
-                HttpOptions { url, name: name.as_deref(), size_bytes: *size_bytes, tokens, stall, retry };
+            let options = HttpOptions {
+                url,
+                name: name.as_deref(),
+                size_bytes: *size_bytes,
+                tokens,
+                stall,
+                retry,
+                estimates: &hooks.estimates,
+            };
             Source::Http(Box::new(HttpSource::new(options, progress, stages.clone())?))
         }
         SourceSpec::File { path, name } => Source::File(FileSource::open(path, name.as_deref(), progress)?),

@@ -139,6 +139,7 @@ mod _engine {
             }),
             progress: progress.map(|progress| Arc::clone(&progress.get().inner)).unwrap_or_default(),
             cancel: cancel.map(|cancel| cancel.get().inner.clone()).unwrap_or_default(),
+            ..Hooks::default()
         };
         let report = block_on(py, audio_extract_core::transfer::transfer(request, hooks))?;
         convert::to_python(py, &report)

@@ -3,7 +3,7 @@
 //! RFC 9110 §14 (ranges), §13.1.5 (`If-Range`); Drive guide "Download files", "Resolve errors".
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{
@@ -14,7 +14,8 @@ use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 use tokio::sync::mpsc;
 
-use super::{Leash, Range, Room};
+use super::estimate::{Estimates, Host, Measured};
+use super::{DRIVE_UNITS, Leash, Range, Room};
 use crate::auth::{Access, TokenProvider};
 use crate::budget::Permit;
 use crate::error::{EngineError, ErrorCode, Result};
@@ -76,6 +77,7 @@ pub(crate) struct HttpSource {
     retry: RetrySpec,
     progress: Arc<Progress>,
     stages: Stages,
+    host: Arc<Host>,
 }
 
 /// Where bytes go: gathered into pieces of exact size, because the client's own buffers are larger than what is in
@@ -148,6 +150,7 @@ pub(crate) struct HttpOptions<'a> {
     pub(crate) tokens: Option<Arc<TokenProvider>>,
     pub(crate) stall: Duration,
     pub(crate) retry: RetrySpec,
+    pub(crate) estimates: &'a Estimates,
 }
 
 impl HttpSource {
@@ -162,7 +165,13 @@ impl HttpSource {
         if let Some(size) = options.size_bytes {
             progress.set_source_size(size);
         }
+        let host = format!(
+            "{}:{}",
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default().unwrap_or_default()
+        );
         Ok(Self {
+            host: options.estimates.host(&host, Instant::now()),
             client: client(options.stall, MAX_REDIRECTS)?,
             url,
             tokens: options.tokens,
@@ -181,6 +190,16 @@ impl HttpSource {
 
     pub(crate) fn size(&self) -> Option<u64> {
         self.pins().total
+    }
+
+    /// What is known of the way to the host.
+    pub(crate) fn measured(&self) -> Measured {
+        self.host.measured(Instant::now())
+    }
+
+    /// Units of quota that a request costs.
+    pub(crate) fn units_a_request(&self) -> u64 {
+        if self.url.path().starts_with("/drive/v3/") { DRIVE_UNITS } else { 0 }
     }
 
     /// Whether a 206 was seen.
@@ -291,6 +310,8 @@ impl HttpSource {
         if let Some(access) = &access {
             request = request.header(AUTHORIZATION, access.bearer());
         }
+        let asked = Instant::now();
+        self.host.asked(asked);
         let answer = tokio::time::timeout(self.stall, request.send())
             .await
             .map_err(|_| Failure::Retry(self.stalled(&operation)))?
@@ -304,12 +325,20 @@ impl HttpSource {
         }
         if !status.is_success() {
             let body = error_body(answer, self.stall).await;
-            return Err(match classify(Service::Source, &operation, status, &headers, &body) {
+            let verdict = classify(Service::Source, &operation, status, &headers, &body);
+            if let Verdict::Retry(error) | Verdict::Fatal(error) = &verdict
+                && error.code == ErrorCode::SourceRateLimited
+            {
+                self.host.refused(Instant::now());
+            }
+            return Err(match verdict {
                 Verdict::Retry(error) => Failure::Retry(error),
                 Verdict::Reauthenticate(error) => Failure::Reauthenticate(error, access),
                 Verdict::Fatal(error) => Failure::Fatal(error),
             });
         }
+        let now = Instant::now();
+        self.host.answered(now, now.saturating_duration_since(asked));
         let mut skip = 0;
         let end = if status == StatusCode::PARTIAL_CONTENT {
             self.check_partial(&headers, *at, range)?
@@ -345,6 +374,7 @@ impl HttpSource {
         mut skip: u64,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Failure> {
+        let receiving = self.host.receive(Instant::now(), end.map(|end| end.saturating_sub(*at)));
         loop {
             let chunk = tokio::select! {
                 biased;
@@ -358,6 +388,8 @@ impl HttpSource {
                 .map_err(|_| Failure::Retry(self.stalled(operation)))?
                 .map_err(|error| Failure::Retry(from_reqwest(Service::Source, operation, error)))?;
             let Some(mut chunk) = chunk else { break };
+            let came = Instant::now();
+            receiving.got(came, chunk.len() as u64);
             self.progress.add_fetched(chunk.len() as u64);
             let drop_bytes = skip.min(chunk.len() as u64);
             skip -= drop_bytes;
@@ -368,6 +400,7 @@ impl HttpSource {
             let len = chunk.len() as u64;
             // What the consumer was given or holds back is never asked for again.
             let wanted = outlet.take(&chunk, end.map(|end| end - *at)).await;
+            receiving.held(came.elapsed());
             *at += len;
             if let Some(leash) = outlet.leash {
                 leash.reach(*at);

@@ -1,11 +1,16 @@
 //! Where recordings come from: ranges of bytes of one revision, in order, within the budget.
 
+mod cost;
 mod demand;
+mod estimate;
 mod fetch;
 mod file;
 mod http;
 
+pub use cost::Network;
+pub(crate) use cost::{DRIVE_UNITS, Limits, Skip, Way, encoding_seconds};
 pub(crate) use demand::{Demand, Waits, fetch_on_demand};
+pub use estimate::{Estimates, Measured};
 pub(crate) use fetch::{Drive, Pieces, fetch_in_order};
 pub(crate) use file::FileSource;
 pub(crate) use http::{HttpOptions, HttpSource, client};
@@ -67,6 +72,14 @@ impl Source {
         match self {
             Self::Http(http) => http.name(),
             Self::File(file) => file.name(),
+        }
+    }
+
+    /// What is known of the way to it; a local file has none.
+    pub(crate) fn measured(&self) -> Option<Measured> {
+        match self {
+            Self::Http(http) => Some(http.measured()),
+            Self::File(_) => None,
         }
     }
 

@@ -8,8 +8,6 @@ use crate::mp4::AudioPlan;
 use crate::request::{SourceSpec, Strategy};
 use crate::source::{Demand, Drive, Pieces, Range, Source, fetch_in_order, fetch_on_demand};
 
-/// Gaps in a remote recording that are worth a request of their own.
-pub(crate) const REMOTE_GAP_BYTES: u64 = 256 * 1024;
 /// Gaps in a local file that are worth a seek.
 const LOCAL_GAP_BYTES: u64 = 64 * 1024;
 /// Pieces of a local file that are read ahead.
@@ -86,15 +84,13 @@ impl Run {
             self.hooks.progress.set_fetch_total(self.hooks.progress.fetched_bytes() + size);
             return self.fetch_span(source, opened.strategy, (0, size), pace);
         }
-        let (gap, step, at_once) = match (&**source, opened.strategy) {
+        let (gap, step, at_once) = match (&**source, opened.skip) {
             (Source::File(_), _) => {
                 (LOCAL_GAP_BYTES, LOCAL_RANGE_BYTES.min(self.range_bytes()), LOCAL_RANGES)
             }
-            (Source::Http(_), Strategy::AudioOnly) => {
-                (REMOTE_GAP_BYTES, self.range_bytes(), self.request.fetch.max_ranges)
-            }
+            (Source::Http(_), Some(skip)) => (skip.gap_bytes, self.range_bytes(), skip.way.connections),
             // Without gaps there is one span.
-            (Source::Http(_), _) => (u64::MAX, u64::MAX, 1),
+            (Source::Http(_), None) => (u64::MAX, u64::MAX, 1),
         };
         let total = plan.fetch_cost(gap, step).bytes;
         self.hooks.progress.set_fetch_total(self.hooks.progress.fetched_bytes() + total);
@@ -139,7 +135,7 @@ impl Run {
     }
 
     /// Size of one range, so that several fit beside the index and the upload.
-    fn range_bytes(&self) -> u64 {
+    pub(super) fn range_bytes(&self) -> u64 {
         let free = self.budget.available_bytes().saturating_sub(64 * 1024);
         self.request.fetch.range_size_bytes.min(free / 3).max(64 * 1024)
     }
