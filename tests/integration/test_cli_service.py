@@ -217,7 +217,7 @@ def test_several_problems_with_the_settings_stand_on_lines_of_their_own(site: Si
     site.configure({"surprise": {"url": "x"}, "novelty": {"port": 1}})
     lines = site.run("once").err.splitlines()
     assert lines[0].endswith("2 problems with the settings in audio_extract_config.yaml:")
-    assert [line.split(":")[0] for line in lines[1:3]] == ["  - surprise", "  - novelty"]
+    assert [line.split(":")[0] for line in lines[1:3]] == ["  - novelty", "  - surprise"]
 
 
 def test_run_does_not_start_with_a_key_file_that_is_not_there(site: Site) -> None:
