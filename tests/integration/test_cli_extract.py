@@ -225,6 +225,24 @@ def test_probe_shows_tracks_and_costs(samples: dict[str, Path], tmp_path: Path) 
     assert {"parallel", "stream"} <= {plan["strategy"] for plan in report["plans"]}
     table = run_cli("probe", samples["moov_last"], cwd=tmp_path)
     assert "48000 Hz" in table.out
+    assert "predicted at least" not in table.out, "nothing is predicted of a disk"
+
+
+def test_probe_of_a_recording_in_drive_says_quota_and_seconds_and_what_they_rest_on(
+    samples: dict[str, Path], here: World, tmp_path: Path
+) -> None:
+    here.drive.emulator.network.latency_seconds = 0.05
+    file_id = here.add(samples["moov_first"], "Weekly.mp4")
+    done = run_cli("probe", f"drive:{file_id}", cwd=tmp_path, env=cloud(here))
+    assert done.code == 0, done.err
+    rows = {words[0]: words for line in done.out.splitlines() if (words := line.split())}
+    # One request of 200 units; its latency is a twentieth of a second.
+    assert rows["stream"][-4:-2] == ["1", "200"]
+    assert float(rows["stream"][-2]) >= 0.1
+    flat = " ".join(done.out.split())
+    assert re.search(
+        r"measured: \d+ ms to an answer; assumed: 25\.0 MB/s a connection, 100\.0 MB/s in all", flat
+    )
 
 
 @pytest.mark.parametrize(

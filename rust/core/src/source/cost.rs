@@ -131,9 +131,9 @@ impl Limits {
     /// many requests the budget counts.
     pub(crate) fn asked_for(self, measured: &Measured, cost: impl Fn(u64, u64) -> FetchCost) -> Option<Skip> {
         let budget = if measured.quota_pressure < 0.5 { u64::MAX } else { self.budget_left(measured) };
-        // Who wants bytes saved is believed that they are dear: one connection fills the link.
-        let all = measured.all_bytes_per_second.or(measured.connection_bytes_per_second).or(Some(25e6));
-        let network = Network::or_assumed(&Measured { all_bytes_per_second: all, ..*measured });
+        let mut network = Network::or_assumed(measured);
+        // Who asks for it is believed that bytes are dear: as if one connection filled the link.
+        network.all_bytes_per_second = network.all_bytes_per_second.min(network.connection_bytes_per_second);
         let skips: Vec<Skip> = self.skips(cost).collect();
         let allowed = skips.iter().filter(|skip| skip.way.cost.ranges <= budget);
         quickest(allowed.copied(), &network)
@@ -265,6 +265,8 @@ mod tests {
         };
         assert_eq!(asked(&Measured::default()), Some((3_604, 64)));
         assert_eq!(asked(&Measured { quota_pressure: 1.0, ..Measured::default() }), Some((98, 8)));
+        // However wide the link.
+        assert_eq!(asked(&measured(0.05, 25.0, 1_000.0)), Some((3_604, 64)));
         // Nothing is left of it: the fewest requests there are.
         assert_eq!(asked(&Measured { quota_pressure: 20.0, ..Measured::default() }), Some((98, 8)));
     }

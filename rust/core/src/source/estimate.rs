@@ -18,6 +18,8 @@ const FRESH: Duration = Duration::from_secs(3_600);
 const WINDOW: Duration = Duration::from_millis(250);
 /// and so many bytes in any case: fewer are what buffers hold.
 const WINDOW_BYTES: u64 = 256 * 1024;
+/// What of a body comes with its head, out of buffers, is not measured.
+const COLD_BYTES: u64 = 256 * 1024;
 /// Held back for more than this part of the time, a connection says nothing about the network.
 const HELD: f64 = 0.1;
 /// Connections share a bandwidth when each brings less than this part of what one brings alone.
@@ -110,9 +112,9 @@ impl Host {
 
     /// A body is received from now on.
     pub(crate) fn receive(self: &Arc<Self>, now: Instant, bytes: Option<u64>) -> Receiving {
-        let short = bytes.is_some_and(|bytes| bytes < WINDOW_BYTES);
+        let short = bytes.is_some_and(|bytes| bytes < COLD_BYTES);
         self.with(|state| state.begin(now, short));
-        Receiving(Arc::clone(self))
+        Receiving { host: Arc::clone(self), cold_bytes: COLD_BYTES }
     }
 
     /// What is known now.
@@ -129,23 +131,33 @@ impl Host {
 
 /// A body that is being received, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Receiving(Arc<Host>);
+pub(crate) struct Receiving {
+    host: Arc<Host>,
+    /// So many bytes from now on it is measured.
+    cold_bytes: u64,
+}
 
 impl Receiving {
     /// Bytes came.
-    pub(crate) fn got(&self, now: Instant, bytes: u64) {
-        self.0.with(|state| state.got(now, bytes));
+    pub(crate) fn got(&mut self, now: Instant, bytes: u64) {
+        if self.cold_bytes == 0 {
+            self.host.with(|state| state.got(now, bytes));
+            return;
+        }
+        self.cold_bytes = self.cold_bytes.saturating_sub(bytes);
+        let warm = self.cold_bytes == 0;
+        self.host.with(|state| state.got_cold(now, bytes, warm));
     }
 
     /// The consumer held the connection back for so long.
     pub(crate) fn held(&self, time: Duration) {
-        self.0.with(|state| state.window.held += time.as_secs_f64());
+        self.host.with(|state| state.window.held += time.as_secs_f64());
     }
 }
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        self.0.with(|state| state.end(Instant::now()));
+        self.host.with(|state| state.end(Instant::now(), self.cold_bytes == 0));
     }
 }
 
@@ -185,12 +197,14 @@ impl Decaying {
 #[derive(Debug)]
 struct Window {
     until: Instant,
-    /// Seconds, of each connection added up.
+    /// Seconds in which they were measured, of each connection added up.
     connected: f64,
     /// Seconds in which there was any.
     busy: f64,
     /// Seconds in which the consumer held one back.
     held: f64,
+    /// All bytes, and those that were measured of each connection.
+    all_bytes: u64,
     bytes: u64,
     most: usize,
     /// A short body took part, which may come with the head of its answer.
@@ -206,6 +220,7 @@ impl Window {
             connected: 0.0,
             busy: 0.0,
             held: 0.0,
+            all_bytes: 0,
             bytes: 0,
             most: active,
             short: false,
@@ -214,7 +229,7 @@ impl Window {
     }
 
     fn was_held(&self) -> bool {
-        self.held > HELD * self.connected
+        self.held > HELD * self.connected.max(self.busy)
     }
 }
 
@@ -228,6 +243,8 @@ struct State {
     requests: Decaying,
     /// Bodies that are being received.
     active: usize,
+    /// Those of them that are measured.
+    warm: usize,
     window: Window,
 }
 
@@ -241,6 +258,7 @@ impl State {
             pressure: Decaying::default(),
             requests: Decaying::default(),
             active: 0,
+            warm: 0,
             window: Window::new(now, 0),
         }
     }
@@ -248,7 +266,7 @@ impl State {
     #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
     fn advance(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.window.until).as_secs_f64();
-        self.window.connected += passed * self.active as f64;
+        self.window.connected += passed * self.warm as f64;
         if self.active > 0 {
             self.window.busy += passed;
         }
@@ -265,16 +283,25 @@ impl State {
         self.window.short |= short;
     }
 
+    /// Bytes of a body that is not measured yet; `warm`: the rest of it is.
+    fn got_cold(&mut self, now: Instant, bytes: u64, warm: bool) {
+        self.advance(now);
+        self.window.all_bytes += bytes;
+        self.warm += usize::from(warm);
+    }
+
     fn got(&mut self, now: Instant, bytes: u64) {
         self.advance(now);
+        self.window.all_bytes += bytes;
         self.window.bytes += bytes;
         if self.window.busy >= WINDOW.as_secs_f64() && self.window.bytes >= WINDOW_BYTES {
             self.judge(now);
         }
     }
 
-    fn end(&mut self, now: Instant) {
+    fn end(&mut self, now: Instant, warm: bool) {
         self.advance(now);
+        self.warm = self.warm.saturating_sub(usize::from(warm));
         self.active = self.active.saturating_sub(1);
         if self.active == 0 {
             self.judge(now);
@@ -290,9 +317,8 @@ impl State {
         if window.was_held() || window.after_held || window.short || window.bytes < WINDOW_BYTES {
             return;
         }
-        let bytes = window.bytes as f64;
-        let each = bytes / window.connected.max(1e-6);
-        let all = bytes / window.busy.max(1e-6);
+        let each = window.bytes as f64 / window.connected.max(1e-6);
+        let all = window.all_bytes as f64 / window.busy.max(1e-6);
         if window.most == 1 {
             self.alone.sample(each, now);
         } else if let Some(alone) = self.alone.fresh(now)
@@ -334,6 +360,7 @@ mod tests {
         /// Lets bodies come side by side for a second, at so many bytes a second in all.
         #[expect(
             clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
             clippy::cast_sign_loss,
             reason = "small figures of a test"
         )]
@@ -341,13 +368,17 @@ mod tests {
             for _ in 0..connections {
                 self.state.begin(self.now, false);
             }
+            for _ in 0..connections {
+                self.now += Duration::from_secs_f64(COLD_BYTES as f64 / bytes_a_second);
+                self.state.got_cold(self.now, COLD_BYTES, true);
+            }
             for _ in 0..20 {
                 self.now += Duration::from_millis(50);
                 self.state.window.held += held * 0.05;
                 self.state.got(self.now, (bytes_a_second / 20.0) as u64);
             }
             for _ in 0..connections {
-                self.state.end(self.now);
+                self.state.end(self.now, true);
             }
         }
 
@@ -408,6 +439,7 @@ mod tests {
         // What comes right after lay in buffers.
         let mut bench = Bench::new();
         bench.state.begin(bench.now, false);
+        bench.state.got_cold(bench.now, COLD_BYTES, true);
         for held in [0.2, 0.0, 0.0] {
             bench.now += Duration::from_millis(300);
             bench.state.window.held += held;
@@ -422,9 +454,22 @@ mod tests {
         for _ in 0..100 {
             bench.state.begin(bench.now, true);
             bench.state.got(bench.now, 200_000);
-            bench.state.end(bench.now);
+            bench.state.end(bench.now, true);
         }
         assert_eq!(bench.measured(), (None, None));
+    }
+
+    #[test]
+    fn what_buffers_give_at_once_does_not_make_a_connection_faster() {
+        let begin = Instant::now();
+        let host = Estimates::empty().host("example.com:443", begin);
+        let mut receiving = host.receive(begin, Some(2_000_000));
+        receiving.got(begin, COLD_BYTES);
+        for n in 1..=10 {
+            receiving.got(begin + Duration::from_millis(30 * n), 300_000);
+        }
+        let one = host.measured(begin).connection_bytes_per_second.unwrap();
+        assert!((one - 10e6).abs() < 1e3, "{one}");
     }
 
     #[test]
@@ -478,10 +523,13 @@ mod tests {
     fn a_body_ends_when_its_handle_is_dropped() {
         let now = Instant::now();
         let host = Estimates::empty().host("example.com:443", now);
-        let receiving = host.receive(now, None);
-        assert_eq!(host.with(|state| state.active), 1);
+        let mut receiving = host.receive(now, None);
+        let counts = || host.with(|state| (state.active, state.warm));
         receiving.got(now, 10);
+        assert_eq!(counts(), (1, 0));
+        receiving.got(now, COLD_BYTES);
+        assert_eq!(counts(), (1, 1));
         drop(receiving);
-        assert_eq!(host.with(|state| state.active), 0);
+        assert_eq!(counts(), (0, 0));
     }
 }

@@ -374,7 +374,7 @@ impl HttpSource {
         mut skip: u64,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Failure> {
-        let receiving = self.host.receive(Instant::now(), end.map(|end| end.saturating_sub(*at)));
+        let mut receiving = self.host.receive(Instant::now(), end.map(|end| end.saturating_sub(*at)));
         loop {
             let chunk = tokio::select! {
                 biased;
