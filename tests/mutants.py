@@ -27,8 +27,8 @@ class Mutant:
     file: str
     pattern: str
     replacement: str
-    #: A test of the Rust core that must notice; without it the Python tests of faults.
-    rust_test: str = ""
+    #: Tests of the Rust core that must notice, as for `cargo test`; without it the Python tests of faults.
+    rust_tests: tuple[str, ...] = ()
 
 
 MUTANTS = (
@@ -81,6 +81,34 @@ MUTANTS = (
         "Some(end) if *at < end && end == 1 => Err",
     ),
     Mutant(
+        "a long request is not paid for",
+        "rust/core/src/source/mod.rs",
+        r"Self::Metered\(budget\) => Some\(budget\.acquire\(PIECE_BYTES as u64\)\.await\),",
+        "Self::Metered(_) => None,",
+        rust_tests=("--lib", "source::laws"),
+    ),
+    Mutant(
+        "ranges side by side are paid for when their bytes come",
+        "rust/core/src/source/fetch.rs",
+        r"Some\(len\) if len <= budget\.limit_bytes\(\) / 2 =>",
+        "Some(len) if len == 0 =>",
+        rust_tests=("--lib", "source::laws"),
+    ),
+    Mutant(
+        "a range that failed looks finished before its error is seen",
+        "rust/core/src/source/fetch.rs",
+        r"result\.map_err\(\|error\| \(error, out\)\)",
+        "result.map_err(|error| { drop(out); (error, mpsc::unbounded_channel().0) })",
+        rust_tests=("--lib", "source::laws"),
+    ),
+    Mutant(
+        "what a request brought before it was given up is lost",
+        "rust/core/src/source/http.rs",
+        r"\(\) = outlet\.pulled\(\) => \{\s+outlet\.flush\(\);",
+        "() = outlet.pulled() => {",
+        rust_tests=("--lib", "source::laws"),
+    ),
+    Mutant(
         "an upload session is left open after a failure",
         "rust/core/src/sink/gcs.rs",
         r"let Some\(session\) = self\.session\.lock\(\)\.await\.take\(\) else \{ return \};",
@@ -97,21 +125,21 @@ MUTANTS = (
         "rust/core/src/transfer/parallel.rs",
         r"Some\(Part::Before\(frames\)\) if frames != before",
         "Some(Part::Before(frames)) if frames != before && frames.is_empty()",
-        rust_test="segments",
+        rust_tests=("--test", "segments"),
     ),
     Mutant(
         "several encoders may have seen recordings of different lengths",
         "rust/core/src/transfer/encode.rs",
         r"if left_over \|\| !out\.holds_all\(total\)",
         "if left_over",
-        rust_test="segments",
+        rust_tests=("--test", "segments"),
     ),
     Mutant(
         "an encoder has too little pre-roll",
         "rust/core/src/extract/segments.rs",
         r"const PRE_ROLL: u64 = 145;",
         "const PRE_ROLL: u64 = 47;",
-        rust_test="segments",
+        rust_tests=("--test", "segments"),
     ),
 )
 
@@ -157,8 +185,8 @@ def _kill(mutant: Mutant, tree: Path) -> str | None:
         subprocess.run(build, cwd=tree, env=environment, check=True)
         shutil.copy(target / "release" / "lib_engine.so", tree / "python/audio_extract/_engine.abi3.so")
         tests = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", TESTS]
-        if mutant.rust_test:
-            package = ["-p", "audio-extract-core", "--test", mutant.rust_test]
+        if mutant.rust_tests:
+            package = ["-p", "audio-extract-core", *mutant.rust_tests]
             tests = ["cargo", "test", "--release", "--locked", *package]
         tested = subprocess.run(
             tests,

@@ -6,6 +6,8 @@ mod estimate;
 mod fetch;
 mod file;
 mod http;
+#[cfg(test)]
+mod laws;
 
 pub use cost::Network;
 pub(crate) use cost::{DRIVE_UNITS, Limits, Skip, Way, encoding_seconds};
