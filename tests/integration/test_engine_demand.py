@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from audio_extract.emulator.faults import Reset, Stall, Truncate
+from audio_extract.emulator.faults import Answer, Reset, Stall, Truncate
 from support.engine import RANGE_BYTES, make_recording, serve
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ def transfer(stage: Stage, codec: str) -> TransferReport:
     return stage.transfer(request)
 
 
+def transfer_again(stage: Stage, codec: str) -> TransferReport:
+    """The same to the same place."""
+    request = stage.request(codec=codec)
+    request["sink"]["if_generation_match"] = None  # type: ignore[typeddict-unknown-key]
+    return stage.transfer(request)
+
+
 def test_one_request_serves_an_encoder_that_is_slower_than_the_link(stage: Stage, recording: Path) -> None:
     transfer(stage, "mp3")
     # The index first, in one or two.
@@ -82,3 +89,28 @@ def test_a_long_request_that_hangs_is_given_up_as_soon_as_the_encoder_starves(
     report = transfer(stage, "mp3")
     assert report["retries"] == {}
     assert stage.stored() == undisturbed
+
+
+def test_after_complaints_about_too_many_requests_one_serves_even_who_starves(
+    stage: Stage, recording: Path
+) -> None:
+    ranges = recording.stat().st_size // RANGE_BYTES
+    requests = stage.drive.emulator.requests
+    transfer(stage, "copy")
+    assert requests.count(MEDIA) > ranges
+    # In the middle of a transfer,
+    stage.drive.emulator.faults.add(Answer(reason="userRateLimitExceeded"), kind=MEDIA, after=2, times=4)
+    before = requests.count(MEDIA)
+    report = transfer_again(stage, "copy")
+    assert report["retries"] == {"source.rate_limited": 4}
+    assert requests.count(MEDIA) - before < ranges // 2
+    # and for some time after it.
+    before = requests.count(MEDIA)
+    transfer_again(stage, "copy")
+    assert requests.count(MEDIA) - before <= 3
+
+
+def test_one_complaint_changes_nothing(stage: Stage, recording: Path) -> None:
+    stage.drive.emulator.faults.add(Answer(reason="userRateLimitExceeded"), kind=MEDIA, after=2)
+    assert transfer(stage, "copy")["retries"] == {"source.rate_limited": 1}
+    assert stage.drive.emulator.requests.count(MEDIA) > recording.stat().st_size // RANGE_BYTES

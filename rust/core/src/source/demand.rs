@@ -2,7 +2,8 @@
 //!
 //! Every request costs quota, and a consumer that encodes is often slower than one connection. So it begins with as
 //! many ranges as it takes to get everybody going, goes on with one request for all the rest, and takes to ranges
-//! again when the consumer had to wait for that one, and back when it no longer does or when they bring nothing.
+//! again when the consumer had to wait for that one, and back when it no longer does or when they bring nothing. While
+//! the host complains about too many requests there is one, however long it takes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,9 @@ const WORTH_IT: f64 = 1.25;
 const TRIAL: Duration = Duration::from_millis(700);
 /// After a trial that brought nothing the next one waits so long, and twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Recent complaints about too many requests (they fade) from which on one request at a time has to do; services
+/// complain now and then without a reason.
+const PRESSED: f64 = 1.5;
 
 /// For how long bytes were wanted that had not come, and how many came.
 ///
@@ -225,7 +229,7 @@ pub(crate) fn fetch_on_demand(source: Arc<Source>, demand: Demand, budget: Budge
     let mut fetching = Fetching { demand, lanes, at: demand.start, judge: Judge::default() };
     let drive = async move {
         let eager = demand.start.saturating_add(demand.eager_bytes).min(demand.end);
-        while fetching.at < eager {
+        while fetching.at < eager && !fetching.pressed() {
             if !fetching.next_range().await? {
                 return Ok(());
             }
@@ -253,6 +257,10 @@ impl Fetching {
         self.lanes.waits.look(Instant::now())
     }
 
+    fn pressed(&self) -> bool {
+        self.lanes.source().measured().is_some_and(|measured| measured.quota_pressure >= PRESSED)
+    }
+
     /// `false`: the consumer has all it wants.
     async fn next_range(&mut self) -> Result<bool> {
         let end = self.at.saturating_add(self.demand.range_bytes).min(self.demand.end);
@@ -278,7 +286,7 @@ impl Fetching {
                     // The way to the first byte is no sign of a slow connection, nor is what ran before.
                     let alone = leash.reached() > 0 && self.lanes.running() == 1 && self.demand.max_ranges > 1;
                     let now = self.look();
-                    if alone && self.judge.starves(now) {
+                    if alone && self.judge.starves(now) && !self.pressed() {
                         leash.pull();
                     }
                 }
@@ -291,7 +299,7 @@ impl Fetching {
     /// Ranges side by side, for as long as they are worth it.
     async fn several_ranges(&mut self) -> Result<bool> {
         self.judge.begin_ranges(self.look());
-        while self.at < self.demand.end {
+        while self.at < self.demand.end && !self.pressed() {
             if !self.next_range().await? {
                 return Ok(false);
             }

@@ -147,6 +147,10 @@ impl Lanes {
         }
     }
 
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// How many are running.
     pub(super) fn running(&self) -> usize {
         self.running.len()

@@ -117,7 +117,11 @@ impl Run {
             Source::Http(_) if strategy == Strategy::Stream => (u64::MAX, 1),
             Source::Http(_) => (self.range_bytes(), self.request.fetch.max_ranges),
         };
-        if let (Source::Http(_), Pace::Encoders { eager }) = (&**source, pace) {
+        if let Source::Http(_) = &**source {
+            let eager = match pace {
+                Pace::Fast => 1.0,
+                Pace::Encoders { eager } => eager,
+            };
             let demand = Demand {
                 start,
                 end,
