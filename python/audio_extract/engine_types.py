@@ -104,7 +104,7 @@ class Ffmpeg(TypedDict):
     nice: NotRequired[int]
     """0 to 19."""
     encoders: NotRequired[int | None]
-    """Encoders side by side for one long recording (MP3), 1 to 64; None: as many as there are free cores."""
+    """Encoders side by side for one long recording (MP3), 1 to 64; None: its share of the cores."""
     stall_timeout_seconds: NotRequired[float]
     environment: NotRequired[dict[str, str]]
     """Replaces variables of our own environment; an empty value removes one."""

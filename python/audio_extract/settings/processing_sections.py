@@ -100,7 +100,7 @@ class Ffmpeg(Section):
     nice: int = key(0, "Gives way to other programs: 0 (not at all) to 19.", ge=0, le=19)
     encoders: int | None = key(
         None,
-        "Encoders side by side for one long recording (MP3); absent: as many as there are free cores.",
+        "Encoders side by side for one long recording (MP3); absent: its share of the cores.",
         ge=1,
         le=64,
     )

@@ -143,6 +143,11 @@ impl Progress {
         self.audio_micros.fetch_max(micros(value), Ordering::Relaxed);
     }
 
+    /// Seconds of audio that are still to be made, where the length is known.
+    pub(crate) fn audio_left_seconds(&self) -> Option<f64> {
+        known(&self.audio_total_micros).map(|total| (seconds(total) - self.audio_seconds()).max(0.0))
+    }
+
     pub(crate) fn set_audio_total_seconds(&self, value: f64) {
         self.audio_total_micros.store(micros(value), Ordering::Relaxed);
     }

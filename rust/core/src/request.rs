@@ -224,8 +224,8 @@ pub struct FfmpegSpec {
     /// Seconds without progress after which it is killed.
     #[serde(default = "default_stall")]
     pub stall_timeout_seconds: f64,
-    /// Encoders side by side, 1 to 64, where the recording is long enough for so many; without it as many as there are
-    /// free cores.
+    /// Encoders side by side, 1 to 64, where the recording is long enough for so many; without it the transfer's share
+    /// of the cores.
     #[serde(default)]
     pub encoders: Option<u32>,
     /// Replaces variables of our environment; an empty value removes one.
@@ -338,7 +338,7 @@ impl TransferRequest {
         }
         if !self.ffmpeg.encoders.is_none_or(|encoders| (1..=64).contains(&encoders)) {
             return invalid(
-                "ffmpeg.encoders: 1 to 64 are allowed, or none for as many as there are free cores"
+                "ffmpeg.encoders: 1 to 64 are allowed, or none for its share of the cores"
                     .to_owned(),
             );
         }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::TokenProvider;
 use crate::budget::{Budget, Permit};
 use crate::checksum::SourceDigest;
+use crate::cores::Member;
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
 use crate::pool::{Piece, Pool};
@@ -125,6 +126,8 @@ struct Run {
     segments_bytes: u64,
     stages: Stages,
     seen: std::sync::Mutex<SeenChildren>,
+    /// Where this transfer encodes: it shares the cores.
+    member: Option<Member>,
 }
 
 /// What the report says of the children.
@@ -141,6 +144,7 @@ impl Run {
         let limit = request.memory_limit_bytes;
         let budget = Budget::new(limit.min(request.upload_reserve().saturating_add(most)));
         let segments_bytes = limit.saturating_sub(budget.limit_bytes()).min(limit / SEGMENTS_SHARE);
+        let member = (request.audio.codec != Codec::Copy).then(|| Member::join(&hooks.progress));
         Self {
             request,
             hooks,
@@ -148,6 +152,7 @@ impl Run {
             segments_bytes,
             stages: Stages::default(),
             seen: std::sync::Mutex::default(),
+            member,
         }
     }
 

@@ -9,7 +9,7 @@ use super::output::{Mp3Wrapper, Out, resampled};
 use super::parallel::side_by_side;
 use super::{Extracted, Feed, Opened, Run};
 use crate::checksum::SourceDigest;
-use crate::cores::{self, Grant};
+use crate::cores::Member;
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::extract::arguments::{self, Input};
 use crate::extract::ffmpeg::{self, Said, Started};
@@ -34,13 +34,10 @@ enum Pass {
 impl Run {
     /// Sends the recording through FFmpeg, again when what was written turned out to be wrong and could not be mended.
     pub(super) async fn extract(&self, opened: &Opened, sink: &mut Sink) -> Result<Extracted> {
-        let most = self.request.ffmpeg.encoders.map_or_else(cores::usable, |encoders| encoders as usize);
-        // No more than are of use here: others can use them.
-        let useful = self.cut(opened, None, most).map_or(1, |(segments, _)| segments.encoders());
-        let useful = usize::try_from(useful).unwrap_or(usize::MAX);
-        let grant =
-            if self.request.ffmpeg.encoders.is_some() { Grant::exactly(useful) } else { Grant::take(useful) };
-        let mut encoders = grant.cores();
+        let mut encoders = match self.request.ffmpeg.encoders {
+            Some(encoders) => encoders as usize,
+            None => self.member.as_ref().map_or(1, Member::share),
+        };
         let mut known = None;
         loop {
             let again = match self.pass(opened, sink, known, encoders).await? {
