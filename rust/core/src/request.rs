@@ -338,8 +338,7 @@ impl TransferRequest {
         }
         if !self.ffmpeg.encoders.is_none_or(|encoders| (1..=64).contains(&encoders)) {
             return invalid(
-                "ffmpeg.encoders: 1 to 64 are allowed, or none for its share of the cores"
-                    .to_owned(),
+                "ffmpeg.encoders: 1 to 64 are allowed, or none for its share of the cores".to_owned(),
             );
         }
         if self.ffmpeg.nice > 19 {
