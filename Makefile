@@ -114,7 +114,7 @@ type-check: build ## mypy --strict, and the engine's stub against the engine
 	@$(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
 
 ##@ Bench
-.PHONY: bench bench-rust bench-instructions mutants
+.PHONY: bench bench-rust bench-instructions bench-tracker bench-discovery mutants
 bench: build ## Beside what people would use instead, in pairs; ARGS="--list", ARGS="--only NAME --pairs N"
 	@PYTHONPATH=benches $(PYTHON) -m bench $(ARGS)
 
@@ -130,6 +130,12 @@ bench-instructions: ## Instructions of each stage, which a busy machine does not
 	  valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect="audio_extract_core::bench::$$stage" \
 	    "$$program" --once $$stage 2>&1 | awk -v stage=$$stage '/Collected/ { printf "%-10s %15d instructions\n", stage, $$NF }'; \
 	done
+
+bench-tracker: build ## The tracker's questions with a million recordings; ARGS="--database sqlite"
+	@PYTHONPATH=tests $(PYTHON) benches/tracker.py $(ARGS)
+
+bench-discovery: build ## Looking for recordings when a hundred thousand are known: requests, seconds, memory
+	@$(PYTHON) benches/discovery.py $(ARGS)
 
 mutants: build ## Switch the engine's safeguards off one by one: the tests must notice (some minutes)
 	@$(PYTHON) tests/mutants.py

@@ -7,6 +7,7 @@ Owns which calls are made and what their answers mean for recordings. How a call
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import HttpSource
     from audio_extract.sources.drive_client import DriveClient
+
+#: The folders themselves are looked at again after this long, although the change feed is read meanwhile.
+_FOLDERS_SECONDS = 900.0
 
 
 class DriveSource:
@@ -48,10 +52,12 @@ class DriveSource:
         self._client = client
         self._folder_ids = tuple(dict.fromkeys(folder_ids))
         self._listing = DriveListing(client, include_subfolders=include_subfolders)
-        self._feed = DriveFeed(client, self._listing, frozenset(self._folder_ids))
+        self._feed = DriveFeed(client, self._listing, frozenset(self._folder_ids), self._folders)
         self._acknowledge_abuse = acknowledge_abuse
         self._lock = threading.Lock()
         self._tree: DriveTree | None = None
+        self._seen: Sequence[DriveFolder] = ()
+        self._seen_at = -_FOLDERS_SECONDS
 
     def check(self) -> SourceCheck:
         """Look whether the folders can be read, and count what is in them."""
@@ -72,7 +78,7 @@ class DriveSource:
     def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:
         """What is new since a cursor; without one that fits, everything."""
         with self._lock:
-            folders = self._folders()
+            folders = self._folders() if reconcile else self._folders_lately()
             logs = {folder.drive_id or MY_DRIVE for folder in folders}
             depth = "subfolders" if self._listing.include_subfolders else "flat"
             scope = (*sorted(self._folder_ids), depth)
@@ -150,4 +156,11 @@ class DriveSource:
 
     def _folders(self) -> Sequence[DriveFolder]:
         """The configured folders, each seen just now: a folder that is not shared looks like an empty one."""
-        return [self._listing.folder(folder_id) for folder_id in self._folder_ids]
+        self._seen = [self._listing.folder(folder_id) for folder_id in self._folder_ids]
+        self._seen_at = time.monotonic()
+        return self._seen
+
+    def _folders_lately(self) -> Sequence[DriveFolder]:
+        """The configured folders, seen some time ago: what happens to them is in the change feed too."""
+        is_lately = time.monotonic() - self._seen_at < _FOLDERS_SECONDS
+        return self._seen if is_lately else self._folders()

@@ -16,7 +16,7 @@ from audio_extract.sources.drive_files import FILE_FIELDS, FOLDER, GOOGLE_TYPES,
 from audio_extract.sources.drive_listing import PAGE_SIZE, DriveListing, DriveTree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from audio_extract.sources.base import Recording
     from audio_extract.sources.drive_client import DriveClient
@@ -31,12 +31,20 @@ class DriveFeed:
         client: Makes the calls.
         listing: Follows shortcuts.
         root_ids: The configured folders; what happens to them themselves is not a change of the tree.
+        on_root_change: Called when something happened to one of these; may raise.
     """
 
-    def __init__(self, client: DriveClient, listing: DriveListing, root_ids: frozenset[str]) -> None:
+    def __init__(
+        self,
+        client: DriveClient,
+        listing: DriveListing,
+        root_ids: frozenset[str],
+        on_root_change: Callable[[], object],
+    ) -> None:
         self._client = client
         self._listing = listing
         self._root_ids = root_ids
+        self._on_root_change = on_root_change
 
     def start_token(self, log: str) -> str:
         """Where the feed stands now."""
@@ -67,6 +75,9 @@ class DriveFeed:
                     "Drive no longer knows the place in its change feed: listing everything (%s)", error
                 )
                 return None
+        if not self._root_ids.isdisjoint(changes):
+            # One that is no longer shared is reported as removed, like the files in it.
+            self._on_root_change()
         recordings: dict[str, Recording] = {}
         removed: list[str] = []
         for file_id, change in changes.items():

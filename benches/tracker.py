@@ -1,0 +1,146 @@
+"""What the tracker's questions cost with a million recordings, on SQLite and on PostgreSQL.
+
+Fills a database with rows in the proportions of a service that has run for years (95 % completed, some waiting,
+failed and skipped, a transfer and an audit row each), then asks each question many times and compares the time that
+99 of 100 answers take with what is promised: claims below 10 ms, lists below 50 ms. Ends with 1 when one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from audio_extract.tracker import Owner, RetryPolicy, State, Tracker
+from support.databases import postgresql_server, run_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from audio_extract.tracker import Claim
+
+NOW = datetime(2026, 1, 29, 10, 0, tzinfo=UTC)
+#: Milliseconds.
+CLAIM, LIST = 10.0, 50.0
+
+
+def fill(tracker: Tracker, rows: int) -> None:
+    """Put rows there, the newest first, half a minute apart."""
+    sqlite = tracker._database.file is not None
+    moment = (
+        "strftime('%Y-%m-%d %H:%M:%S.000000', '2026-01-29 10:00:00', '-' || (n * 30) || ' seconds')"
+        if sqlite
+        else "TIMESTAMPTZ '2026-01-29 10:00:00+00' - n * INTERVAL '30 seconds'"
+    )
+    state = (
+        "CASE WHEN n % 50 = 0 THEN 'pending' WHEN n % 101 = 0 THEN 'failed' "
+        "WHEN n % 1009 = 0 THEN 'quarantined' WHEN n % 67 = 0 THEN 'skipped' ELSE 'completed' END"
+    )
+    numbers = f"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < {rows})"  # noqa: S608
+    statements = (
+        f"""INSERT INTO recordings (source, source_id, revision, name, mime_type, size_bytes, state,
+            state_changed_at, discovered_at, processed_at, next_attempt_at, object_name, storage_type,
+            storage_path, stored_size_bytes, crc32c, generation, audio_seconds, completed_revision, fence,
+            last_transfer_id)
+            {numbers} SELECT 'drive', '1AbCdEfGhIjKlMnOpQrStUvWxYz' || n, 'd41d8cd98f00b204e9800998ecf8427e',
+            'Weekly Sync ' || n || ' (2026-01-29 at 10:00 GMT).mp4', 'video/mp4', 400000000, {state}, {moment},
+            {moment}, {moment}, CASE WHEN n % 50 = 0 OR n % 101 = 0 THEN {moment} END,
+            'dev/2026/01/Weekly Sync ' || n, 'gcs', 'dev/2026/01/Weekly Sync ' || n, 57000000, 'AAAAAA==', n,
+            3600, 'd41d8cd98f00b204e9800998ecf8427e', 1, n FROM t""",
+        f"""INSERT INTO transfers (id, recording_id, fence, attempt, owner, started_at, ended_at, outcome)
+            {numbers} SELECT n, n, 1, 1, 'here:1:x.y.z', {moment}, {moment}, 'completed' FROM t""",
+        f"""INSERT INTO audit_log (at, recording_id, event, to_state)
+            {numbers} SELECT {moment}, n, 'recorded', 'pending' FROM t""",
+    )
+    with tracker._database.write() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+        if not sqlite:
+            for table in ("transfers", "recordings", "audit_log"):
+                connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {rows})"))
+    with tracker._database.write() as connection:
+        connection.execute(text("ANALYZE"))
+
+
+def times_of(ask: Callable[[int], object], times: int) -> tuple[float, float]:
+    """Milliseconds within which half of the answers come, and 99 of 100."""
+    taken = []
+    for number in range(times):
+        began = time.perf_counter()
+        ask(number)
+        taken.append(time.perf_counter() - began)
+    taken.sort()
+    return taken[times // 2] * 1000, taken[times * 99 // 100 - 1] * 1000
+
+
+def questions(tracker: Tracker) -> Iterator[tuple[str, Callable[[int], object], int, float | None]]:
+    """Each question: its name, how it is asked for the nth time, how often, and its bound."""
+    owner = Owner.current()
+    policy = RetryPolicy()
+    claims: list[Claim] = []
+    yield "claim", lambda _: claims.extend(tracker.claim(owner, NOW)), 500, CLAIM
+    yield "renew", lambda n: tracker.renew(claims[n], NOW), 300, CLAIM
+    yield "release", lambda n: tracker.release(claims[n], NOW, delay_seconds=60), 300, None
+    yield "recover", lambda _: tracker.recover(NOW, policy=policy), 100, None
+    cursor = None
+    for _ in range(20):
+        cursor = tracker.listing(limit=500, cursor=cursor).next_cursor
+    yield "list, first page", lambda _: tracker.listing(limit=100), 100, LIST
+    yield "list, after 10,000", lambda _: tracker.listing(limit=100, cursor=cursor), 100, LIST
+    yield "list of one state", lambda _: tracker.listing(states=[State.SKIPPED], limit=100), 100, LIST
+    yield "recent, 7 days", lambda _: tracker.recent(NOW, days=7, limit=100), 100, LIST
+    yield "failed", lambda _: tracker.failed(limit=100), 100, LIST
+    yield "next due", lambda _: tracker.next_due_at(), 100, LIST
+    yield "one recording", lambda n: tracker.recording(str(n * 1000 + 1)), 100, LIST
+    yield "find", lambda n: tracker.find(f"1AbCdEfGhIjKlMnOpQrStUvWxYz{n + 1}"), 100, LIST
+    yield "its audit", lambda n: tracker.audit(str(n * 1000 + 1)), 100, LIST
+    yield "counts", lambda _: tracker.counts(), 20, None
+    yield "stats", lambda _: tracker.stats(), 20, None
+
+
+def main() -> int:
+    """Measure on both; 1 when a bound is missed."""
+    parser = argparse.ArgumentParser(prog="benches/tracker.py", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
+    options = parser.parse_args()
+    missed = 0
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="bench-tracker-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        for kind in options.database or ["sqlite", "postgresql"]:
+            if kind == "sqlite":
+                url = str(folder / "tracker.db")
+            else:
+                server = stack.enter_context(postgresql_server())
+                run_sql(server, "CREATE DATABASE bench")
+                url = server.replace("/postgres?", "/bench?")
+            with Tracker.open(url, now=NOW) as tracker:
+                began = time.perf_counter()
+                fill(tracker, options.rows)
+                filled = time.perf_counter() - began
+                print(f"{kind}: {options.rows:,} recordings ({filled:.0f} s to fill)", flush=True)
+                for name, ask, times, bound in questions(tracker):
+                    median, p99 = times_of(ask, times)
+                    is_missed = bound is not None and p99 > bound
+                    missed += is_missed
+                    limit = f"≤ {bound:.0f} ms" if bound is not None else ""
+                    verdict = "MISSED" if is_missed else ""
+                    print(
+                        f"  {name:20} median {median:7.2f}, p99 {p99:7.2f} ms   {limit:9}{verdict}",
+                        flush=True,
+                    )
+    print(f"{missed} figures missed their bound" if missed else "every figure is within its bound")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
