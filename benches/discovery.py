@@ -1,9 +1,9 @@
 """What looking for recordings costs when a hundred thousand are known.
 
 The Drive emulator with as many files runs in a process of its own, whose CPU is shown beside. Each look is a
-process too: the first one, which records them all; an incremental one when nothing has changed; a reconcile. Ends
-with 1 when a bound is missed: 1 request and 100 ms for the incremental look; 110 requests, 20 s and 200 MiB for the
-reconcile.
+process too: the first one, which records them all; an incremental one when nothing has changed; a reconcile.
+Ends with 1 when a bound is missed: 1 request and 100 ms for the incremental look; 110 requests, 20 s and 200 MiB
+for the reconcile.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 NOW = datetime(2026, 1, 29, 10, 0, tzinfo=UTC)
+UNITS = {"requests": "", "seconds": "s", "peak_mib": "MiB", "emulator_cpu": "s"}
 
 
 def serve(files: int) -> None:
@@ -55,7 +56,7 @@ def look(kind: str, url: str, folder: str, database: str) -> None:
     with Tracker.open(settings, now=NOW) as tracker:
         (source,) = build_sources(settings)
         if kind == "incremental":
-            # The first request of a process reads the discovery document and connects; a service did so long ago.
+            # The first one of a process reads the discovery document and connects; a service did so long ago.
             discover(source, tracker, settings, NOW)
         before = _requests(url)
         began = time.perf_counter()
@@ -73,7 +74,7 @@ def look(kind: str, url: str, folder: str, database: str) -> None:
 
 
 def _requests(url: str) -> int:
-    with urllib.request.urlopen(f"{url}/_emulator/requests") as answer:
+    with urllib.request.urlopen(f"{url}/_emulator/requests") as answer:  # noqa: S310 - our own emulator
         found: dict[str, Any] = json.load(answer)
     return sum(count for kind, count in found["counts"].items() if kind.startswith("drive."))
 

@@ -62,19 +62,10 @@ class DriveFeed:
         """
         if tree.fingerprint() != cursor.tree:
             return None
-        changes: dict[str, dict[str, Any]] = {}
         tokens: dict[str, str] = {}
-        for log, token in cursor.tokens.items():
-            try:
-                for change in self._feed(log, token, tokens):
-                    changes[change["fileId"]] = change
-            except (InternalError, NotFoundError) as error:
-                if error.status not in {400, 404, 410}:
-                    raise
-                _log.warning(
-                    "Drive no longer knows the place in its change feed: listing everything (%s)", error
-                )
-                return None
+        changes = self._since(cursor, tokens)
+        if changes is None:
+            return None
         if not self._root_ids.isdisjoint(changes):
             # One that is no longer shared is reported as removed, like the files in it.
             self._on_root_change()
@@ -95,6 +86,22 @@ class DriveFeed:
             removed=[one for one in removed if one not in recordings],
             cursor=DriveCursor(cursor.scope, tokens, cursor.tree).to_text(),
         )
+
+    def _since(self, cursor: DriveCursor, tokens: dict[str, str]) -> dict[str, dict[str, Any]] | None:
+        """The last change of each file in all logs; None: Drive no longer knows the place."""
+        changes: dict[str, dict[str, Any]] = {}
+        for log, token in cursor.tokens.items():
+            try:
+                for change in self._feed(log, token, tokens):
+                    changes[change["fileId"]] = change
+            except (InternalError, NotFoundError) as error:
+                if error.status not in {400, 404, 410}:
+                    raise
+                _log.warning(
+                    "Drive no longer knows the place in its change feed: listing everything (%s)", error
+                )
+                return None
+        return changes
 
     def _feed(self, log: str, token: str, tokens: dict[str, str]) -> Iterator[dict[str, Any]]:
         """Changes of one log, oldest first; puts the token to go on with into ``tokens``."""
