@@ -2,8 +2,8 @@
 
 The Drive emulator with as many files runs in a process of its own, whose CPU is shown beside. Each look is a
 process too: the first one, which records them all; an incremental one when nothing has changed; a reconcile.
-Ends with 1 when a bound is missed: 1 request and 100 ms for the incremental look; 110 requests, 20 s and 200 MiB
-for the reconcile.
+Ends with 1 when a bound is missed: 1 request and 100 ms for the incremental look; 110 requests, 20 s and
+200 MiB for the reconcile.
 """
 
 from __future__ import annotations

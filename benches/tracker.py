@@ -1,8 +1,8 @@
 """What the tracker's questions cost with a million recordings, on SQLite and on PostgreSQL.
 
 Fills a database with rows in the proportions of a service that has run for years (95 % completed, some
-waiting, failed and skipped, a transfer and an audit row each), then asks each question many times and compares
-the time that 99 of 100 answers take with what is promised: claims below 10 ms, lists below 50 ms. Ends with 1
+waiting, failed and skipped, a transfer and an audit row each), then asks each question many times and
+compares the time that 99 of 100 answers take with what is promised: claims below 10 ms, lists below 50 ms. Ends with 1
 when one is missed.
 """
 
