@@ -2,8 +2,8 @@
 
 Fills a database with rows in the proportions of a service that has run for years (95 % completed, some
 waiting, failed and skipped, a transfer and an audit row each), then asks each question many times and
-compares the time that 99 of 100 answers take with what is promised: claims below 10 ms, lists below 50 ms. Ends with 1
-when one is missed.
+compares the time that 99 of 100 answers take with what is promised: claims below 10 ms, lists below 50 ms.
+Ends with 1 when one is missed.
 """
 
 from __future__ import annotations

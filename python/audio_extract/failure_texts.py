@@ -204,6 +204,10 @@ FAILURES: Final[dict[str, Failure]] = {
     "database.unavailable": Failure(
         "the database does not answer", "start it, or correct monitoring.database_path; the service waits"
     ),
+    "redis.unavailable": Failure(
+        "Redis does not answer",
+        "start it, or remove redis.url; until then folders are listed without a cache",
+    ),
     "database.not_a_database": _said(
         "monitoring.database_path is not a SQLite database", "correct the path; the file was left as it is"
     ),

@@ -12,6 +12,7 @@ from audio_extract.exceptions import AudioExtractError
 from audio_extract.tracker.values import SyncRun
 from audio_extract.web.components import component_checks
 from audio_extract.web.health import HealthMonitor, Status, overall
+from support.redis import redis_server
 from support.service import World, world
 
 
@@ -101,3 +102,17 @@ def test_a_discovery_that_fails_is_seen_by_the_health_check(here: World) -> None
         health = checks["drive"]()
     assert health.status == Status.UNHEALTHY
     assert "share the folder" in health.message
+
+
+def test_redis_is_a_component_where_it_is_configured(here: World) -> None:
+    with redis_server() as redis, here.service({"redis": {"url": redis.url}}) as service:
+        monitor = HealthMonitor(component_checks(service.settings, service.tracker, service.storage))
+        monitor.refresh()
+        assert monitor.components()["redis"].status == Status.HEALTHY
+        redis.stop()
+        monitor.refresh()
+        components = monitor.components()
+    assert components["redis"].status == Status.UNHEALTHY
+    assert "does not answer" in components["redis"].message
+    # Slower is not broken.
+    assert components["database"].status == Status.HEALTHY

@@ -239,3 +239,58 @@ def test_the_answer_to_the_last_chunk_lost_for_ever_still_ends_in_one_object(
         report = service.run_once()
         assert (report.adopted, report.completed) == (1, 0)
     assert here.objects() == [OBJECT]
+
+
+@pytest.mark.parametrize("destination", ["bucket", "folder"])
+@pytest.mark.parametrize(
+    ("policy", "objects"), [("never", ["old"]), ("new_object", ["new", "old"]), ("replace", ["new"])]
+)
+def test_new_content_of_a_stored_recording_follows_the_setting(
+    here: World,
+    recording: Path,
+    ffmpeg: Path,
+    tmp_path: Path,
+    destination: str,
+    policy: str,
+    objects: list[str],
+) -> None:
+    longer = make_recording(tmp_path / "longer.mp4", ffmpeg, seconds=6)
+    settings = {"behavior": {"new_revisions": policy}}
+    if destination == "folder":
+        settings["storage"] = {"type": "local", "local": {"path": str(tmp_path / "audio")}}
+
+    def stored() -> dict[str, bytes]:
+        if destination == "bucket":
+            return {name: here.storage.emulator.object(BUCKET, name).read() for name in here.objects()}
+        found = (tmp_path / "audio").rglob("*.mp3")
+        return {path.relative_to(tmp_path / "audio").as_posix(): path.read_bytes() for path in found}
+
+    file_id = here.add(recording, NAME)
+    with here.service(settings) as service:
+        assert service.run_once().completed == 1
+    (old,) = stored().values()
+    here.drive.emulator.update_content(file_id, longer)
+    with here.service(settings) as service:
+        report = service.run_once()
+        row = service.tracker.find(file_id)
+    assert (report.completed, report.failures) == (int(policy != "never"), [])
+    assert row is not None
+    assert row.status == "completed"
+    after = stored()
+    assert sorted("old" if content == old else "new" for content in after.values()) == objects
+    now = after[row.storage_path or ""]
+    assert (now == old) == (policy == "never")
+    assert row.stored_size_bytes == len(now)
+    with here.service(settings) as service:
+        assert service.run_once(full=True).due == 0
+
+
+def test_somebody_elses_object_is_not_replaced_by_new_content(here: World, recording: Path) -> None:
+    file_id = here.add(recording, NAME)
+    settings = {"behavior": {"new_revisions": "replace"}}
+    with here.service(settings) as service:
+        service.run_once()
+        here.storage.emulator.put_object(BUCKET, OBJECT, b"not ours")
+        here.drive.emulator.change_revision(file_id)
+        service.run_once()
+    assert here.storage.emulator.object(BUCKET, OBJECT).read() == b"not ours"

@@ -74,6 +74,8 @@ def check_all(settings: Settings) -> Iterator[Finding]:
         "destination": _destination,
         "clock": _clock,
     }
+    if settings.redis.url is not None:
+        parts["redis"] = _redis
     if settings.telemetry.otlp_endpoint:
         parts["traces"] = _traces
     for name, test in parts.items():
@@ -166,6 +168,13 @@ def _destination(settings: Settings) -> str:
     links = {True: ", links can be signed", False: ", links cannot be signed", None: ""}[found.can_sign]
     account = f", as {found.account}" if found.account else ""
     return "; ".join([f"{found.subject}: can be written{links}{account}", *found.notes])
+
+
+def _redis(settings: Settings) -> str:
+    from audio_extract.sources.factory import listing_cache
+
+    cache = listing_cache(settings)
+    return f"{cache.version()}: keeps listings of folders" if cache is not None else "not configured"
 
 
 def _clock(settings: Settings) -> str:

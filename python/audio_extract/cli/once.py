@@ -27,12 +27,17 @@ def once(
         bool, typer.Option("--fail-if-empty", help="End with exit code 4 when nothing was due.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="List folders anew, whatever Redis keeps.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Look at the folders, and only say what would be done.")
     ] = False,
 ) -> None:
     """Look for recordings, process all that is due, and exit. 0 only if nothing that was due failed."""
     settings = invocation.settings()
+    if no_cache:
+        settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": None})})
     if dry_run:
         _say_what_would_be_done(settings)
         return

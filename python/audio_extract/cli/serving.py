@@ -95,6 +95,7 @@ def announce(web: WebServer, invocation: Invocation) -> None:
 @contextmanager
 def web_server(service: Service) -> Iterator[WebServer]:
     """Serve dashboard and probes, as the settings say, while the block runs."""
+    from audio_extract.sources.factory import listing_cache
     from audio_extract.web.components import component_checks
     from audio_extract.web.dashboard import Dashboard
     from audio_extract.web.health import HealthMonitor
@@ -102,7 +103,14 @@ def web_server(service: Service) -> Iterator[WebServer]:
     from audio_extract.web.server import Listener, WebServer
 
     monitoring = service.settings.monitoring
-    health = HealthMonitor(component_checks(service.settings, service.tracker, service.storage))
+    cache = listing_cache(service.settings)
+    checks = component_checks(
+        service.settings,
+        service.tracker,
+        service.storage,
+        redis_version=None if cache is None else cache.version,
+    )
+    health = HealthMonitor(checks)
     listeners = []
     if monitoring.enable_dashboard:
         dashboard = Dashboard(

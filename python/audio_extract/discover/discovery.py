@@ -89,7 +89,12 @@ def discover(
         _look_again(source, tracker, found, removed)
     rules = _Rules(settings, now, first=changes.first, known_ids=lambda: known.ids)
     decisions = {source_id: rules.decide(recording) for source_id, recording in found.items()}
-    recorded = tracker.record(found.values(), now, unwanted=lambda item: decisions[item.source_id])
+    recorded = tracker.record(
+        found.values(),
+        now,
+        unwanted=lambda item: decisions[item.source_id],
+        new_revisions=settings.behavior.new_revisions,
+    )
     for source_id in recorded.refused:
         _log.warning("%s… cannot be recorded: its path is too long. Move or rename it.", source_id[:80])
     result = DiscoveryResult(

@@ -21,6 +21,8 @@ class Standing(Enum):
     """Exactly what this transfer would make: adopt it."""
     OURS_UNPROVEN = auto()
     """Under a name that the database gave to this recording, but not proven whole: replace it."""
+    OUTDATED = auto()
+    """What this recording was before, and the settings want it replaced."""
     FOREIGN = auto()
     """Somebody else's, or another revision or plan: take the next name."""
 
@@ -34,7 +36,13 @@ def object_metadata(recording: Recording, plan_id: str, trace_id: str | None) ->
 
 
 def judge(
-    metadata: Mapping[str, str], recording: Recording, plan_id: str, *, named_before: bool, local: bool
+    metadata: Mapping[str, str],
+    recording: Recording,
+    plan_id: str,
+    *,
+    named_before: bool,
+    local: bool,
+    replaces: bool = False,
 ) -> Standing:
     """Decide whose object stands under the planned name.
 
@@ -44,10 +52,13 @@ def judge(
         plan_id: Of the output settings.
         named_before: The database gave this name to the recording before this attempt.
         local: The destination is a folder, where a file carries no metadata of its own.
+        replaces: New content takes the place of the earlier one (``behavior.new_revisions``).
     """
     wanted = object_metadata(recording, plan_id, None)
     if all(metadata.get(key) == value for key, value in wanted.items()):
         return Standing.OURS
     if local and not metadata and named_before:
         return Standing.OURS_UNPROVEN
+    if replaces and named_before and metadata.get("source-id") == recording.source_id:
+        return Standing.OUTDATED
     return Standing.FOREIGN

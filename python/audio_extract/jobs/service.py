@@ -40,8 +40,6 @@ _RENEW_SECONDS = 20.0
 #: How often a running service looks for what became due.
 _DISPATCH_SECONDS = 5.0
 _RECOVER_SECONDS = 30.0
-#: A full comparison beside the change feed.
-_RECONCILE_HOURS = 24
 #: Kinds of errors that the next recording would meet too: the pool pauses instead of failing one by one.
 _PAUSING = frozenset({"authentication", "configuration", "no_space"})
 _PAUSE_SECONDS = 60.0
@@ -261,7 +259,8 @@ class Service:
         every(_DISPATCH_SECONDS, lambda: self._dispatch(self._log_outcome), "dispatch")
         every(_RECOVER_SECONDS, self.recover, "lease-recovery")
         reconcile = self._guarded(lambda: self.discover(full=True), "reconcile")
-        scheduler.add_job(reconcile, "interval", hours=_RECONCILE_HOURS, id="reconcile")
+        hours = self.settings.behavior.reconcile_hours
+        scheduler.add_job(reconcile, "interval", seconds=hours * 3600, id="reconcile")
         scheduler.add_job(
             self._guarded(self.clean_up, "clean-up"),
             CronTrigger.from_crontab(self.settings.behavior.cleanup_schedule, timezone=UTC),

@@ -178,6 +178,7 @@ class TransferJob:
                     plan_id,
                     named_before=named_before,
                     local=self.storage.storage_type == "local",
+                    replaces=self.settings.behavior.new_revisions == "replace",
                 )
                 if whose is Standing.OURS:
                     self._adopt(claim, recording, standing, plan_id=plan_id, span=span)

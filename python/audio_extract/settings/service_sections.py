@@ -70,6 +70,14 @@ class Behavior(Section):
     retry_delay_seconds: float = key(
         300, "The first wait between tries; it doubles each time.", ge=0, le=604_800
     )
+    new_revisions: Literal["never", "new_object", "replace"] = key(
+        "never",
+        "When a stored recording gets new content: never (nothing), new_object (store it beside the first), "
+        "or replace (store it in the first one's place).",
+    )
+    reconcile_hours: float = key(
+        24, "How often whole folders are compared, beside what the change feed tells.", ge=0.05, le=8_760
+    )
     stop_on_error: bool = key(False, "End at the first recording that fails.")
     show_full_traceback: bool = key(False, "Show where in the program an error came from.")
     download_chunk_size_mb: float | None = key(

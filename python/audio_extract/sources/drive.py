@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import HttpSource
     from audio_extract.sources.drive_client import DriveClient
+    from audio_extract.sources.listing_cache import ListingCache
 
 #: The folders themselves are looked at again after this long, although the change feed is read meanwhile.
 _FOLDERS_SECONDS = 900.0
@@ -37,6 +38,7 @@ class DriveSource:
         folder_ids: Which folders.
         include_subfolders: Whether folders inside count too, and those that shortcuts lead to.
         acknowledge_abuse: Download files that Drive has marked as malware or spam.
+        cache: Keeps listings of folders for a while.
     """
 
     name: Literal["drive"] = "drive"
@@ -48,10 +50,11 @@ class DriveSource:
         *,
         include_subfolders: bool = False,
         acknowledge_abuse: bool = False,
+        cache: ListingCache | None = None,
     ) -> None:
         self._client = client
         self._folder_ids = tuple(dict.fromkeys(folder_ids))
-        self._listing = DriveListing(client, include_subfolders=include_subfolders)
+        self._listing = DriveListing(client, include_subfolders=include_subfolders, cache=cache)
         self._feed = DriveFeed(client, self._listing, frozenset(self._folder_ids), self._folders)
         self._acknowledge_abuse = acknowledge_abuse
         self._lock = threading.Lock()
@@ -91,12 +94,12 @@ class DriveSource:
                     return difference
             # The tokens first: what changes during the listing is reported once more rather than never.
             tokens = {log: self._feed.start_token(log) for log in logs}
-            tree = DriveTree()
+            tree = DriveTree(tokens=tokens, listed_at=time.time())
             recordings = list(self._listing.walk(folders, tree))
             self._tree = tree
             return Changes(
                 recordings=recordings,
-                cursor=DriveCursor(scope, tokens, tree.fingerprint()).to_text(),
+                cursor=DriveCursor(scope, dict(tree.tokens), tree.fingerprint()).to_text(),
                 full=True,
                 first=kept is None,
             )

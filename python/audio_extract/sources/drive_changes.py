@@ -16,7 +16,7 @@ from audio_extract.sources.drive_files import FILE_FIELDS, FOLDER, GOOGLE_TYPES,
 from audio_extract.sources.drive_listing import PAGE_SIZE, DriveListing, DriveTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from audio_extract.sources.base import Recording
     from audio_extract.sources.drive_client import DriveClient
@@ -66,6 +66,8 @@ class DriveFeed:
         changes = self._since(cursor, tokens)
         if changes is None:
             return None
+        if changes and self._listing.cache is not None:
+            self._listing.cache.forget(_touched(changes.values(), tree))
         if not self._root_ids.isdisjoint(changes):
             # One that is no longer shared is reported as removed, like the files in it.
             self._on_root_change()
@@ -148,3 +150,14 @@ class DriveFeed:
         is_folder = resource.get("mimeType") == FOLDER
         new_folder = target.get("targetId", file_id) not in tree.folder_ids
         return inside and new_folder and (is_folder or target.get("targetMimeType") == FOLDER)
+
+
+def _touched(changes: Iterable[dict[str, Any]], tree: DriveTree) -> set[str]:
+    """Folders of which a listing may be another one now. What went away does not say from where."""
+    touched: set[str] = set()
+    for change in changes:
+        parents = (change.get("file") or {}).get("parents", [])
+        if change.get("removed") or change["file"].get("trashed") or tree.folder_ids.isdisjoint(parents):
+            return tree.folder_ids
+        touched.update(parents)
+    return touched & tree.folder_ids

@@ -20,12 +20,14 @@ from audio_extract.sources.drive_files import (
     SHORTCUT,
     recording_of,
 )
+from audio_extract.sources.listing_cache import MOST_FILES, KeptListing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from audio_extract.sources.base import Recording
     from audio_extract.sources.drive_client import DriveClient
+    from audio_extract.sources.listing_cache import ListingCache
 
 PAGE_SIZE = 1000
 _SETTING = "google_drive.recordings_folder_id"
@@ -56,10 +58,14 @@ class DriveTree:
     Attributes:
         folder_ids: The folders that count.
         targets: Id of a shortcut's target → the folder of the shortcut.
+        tokens: Where the change feeds stood before it was walked through; for each feed its token.
+        listed_at: When that was, in seconds since the epoch; earlier where a kept listing was taken.
     """
 
     folder_ids: set[str] = field(default_factory=set)
     targets: dict[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    listed_at: float = 0.0
 
     def fingerprint(self) -> str:
         """A short text that is another one when other folders count."""
@@ -72,11 +78,15 @@ class DriveListing:
     Args:
         client: Makes the calls.
         include_subfolders: Whether folders inside count too, and those that shortcuts lead to.
+        cache: Keeps listings for a while.
     """
 
-    def __init__(self, client: DriveClient, *, include_subfolders: bool) -> None:
+    def __init__(
+        self, client: DriveClient, *, include_subfolders: bool, cache: ListingCache | None = None
+    ) -> None:
         self._client = client
         self.include_subfolders = include_subfolders
+        self.cache = cache
 
     def folder(self, folder_id: str) -> DriveFolder:
         """A configured folder, as it stands now.
@@ -116,17 +126,43 @@ class DriveListing:
         return DriveFolder(resource["id"], name, resource.get("driveId"))
 
     def walk(self, folders: Sequence[DriveFolder], tree: DriveTree) -> Iterator[Recording]:
-        """All recordings below folders; notes in the tree what it passes."""
+        """All recordings below folders; notes in the tree what it passes.
+
+        With a cache, what was listed a short while ago is taken from there, and the tree's tokens become
+        those of the oldest listing; with tokens in the tree, new listings are kept.
+        """
         waiting = deque(folders)
         tree.folder_ids.update(folder.id for folder in folders)
         seen: set[str] = set()
         while waiting:
             folder = waiting.popleft()
-            for resource in self.children(folder):
+            for resource in self._files(folder, tree):
                 found = self._enter(resource, folder.id, tree, waiting)
                 if found is not None and found.source_id not in seen:
                     seen.add(found.source_id)
                     yield found
+
+    def _files(self, folder: DriveFolder, tree: DriveTree) -> Iterator[dict[str, Any]]:
+        """What stands in one folder, or stood there a short while ago."""
+        if self.cache is None:
+            yield from self.children(folder)
+            return
+        kept = self.cache.get(folder.id)
+        if kept is not None and kept.is_for(self._client.account, tree.tokens):
+            if kept.listed_at < tree.listed_at:
+                tree.tokens = {log: kept.tokens[log] for log in tree.tokens}
+                tree.listed_at = kept.listed_at
+            yield from kept.files
+            return
+        began, tokens = tree.listed_at, tree.tokens
+        files: list[dict[str, Any]] | None = []
+        for resource in self.children(folder):
+            if files is not None:
+                files.append(resource)
+                files = files if len(files) <= MOST_FILES else None
+            yield resource
+        if files is not None and tokens:
+            self.cache.put(folder.id, KeptListing(self._client.account, files, tokens, began))
 
     def _enter(
         self, resource: dict[str, Any], folder_id: str, tree: DriveTree, waiting: deque[DriveFolder]

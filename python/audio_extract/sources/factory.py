@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Source
     from audio_extract.sources.drive import DriveSource
+    from audio_extract.sources.listing_cache import RedisListingCache
 
 
 def build_sources(
@@ -94,4 +95,32 @@ def build_drive_source(
         jitter=jitter,
         now=now,
     )
-    return DriveSource(client, drive.recordings_folder_id, include_subfolders=drive.include_subfolders)
+    return DriveSource(
+        client,
+        drive.recordings_folder_id,
+        include_subfolders=drive.include_subfolders,
+        cache=listing_cache(settings),
+    )
+
+
+def listing_cache(settings: Settings) -> RedisListingCache | None:
+    """Return the cache of listings; None: there is none.
+
+    Raises:
+        ConfigurationError: It cannot be used.
+    """
+    if settings.redis.url is None:
+        return None
+    try:
+        from audio_extract.sources.listing_cache import RedisListingCache
+
+        return RedisListingCache(
+            settings.redis.url.get_secret_value(), keep_seconds=settings.redis.listing_seconds
+        )
+    except ImportError as error:
+        message = "redis.url is set, and the package for it is missing: install audio-extract[redis]"
+        raise ConfigurationError(message, code="config.invalid") from error
+    except ValueError as error:
+        # The error's text holds the URL, and that can hold a password.
+        message = "redis.url: expected a URL such as redis://localhost:6379/0 or rediss://…"
+        raise ConfigurationError(message, code="config.invalid") from error

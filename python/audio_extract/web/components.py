@@ -30,6 +30,7 @@ def component_checks(
     tracker: Tracker,
     storage: StorageAdapter,
     *,
+    redis_version: Callable[[], str] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dict[str, Callable[[], ComponentHealth]]:
     """Return the check of each component.
@@ -38,6 +39,7 @@ def component_checks(
         settings: The settings.
         tracker: The database.
         storage: The destination.
+        redis_version: Asks Redis for its version, where one is configured.
         now: The clock.
     """
     started = now()
@@ -76,6 +78,8 @@ def component_checks(
     }
     if settings.google_drive.recordings_folder_id:
         checks["drive"] = drive
+    if redis_version is not None:
+        checks["redis"] = lambda: _healthy(f"Redis {redis_version()} answers")
     return checks
 
 
