@@ -206,7 +206,7 @@ FAILURES: Final[dict[str, Failure]] = {
     ),
     "redis.unavailable": Failure(
         "Redis does not answer",
-        "start it, or remove redis.url; until then folders are listed without a cache",
+        "start it, or remove redis.url; folders are listed without a cache meanwhile",
     ),
     "database.not_a_database": _said(
         "monitoring.database_path is not a SQLite database", "correct the path; the file was left as it is"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audio_extract.exceptions import AudioExtractError
+from audio_extract.sources.factory import listing_cache
 from audio_extract.tracker.values import SyncRun
 from audio_extract.web.components import component_checks
 from audio_extract.web.health import HealthMonitor, Status, overall
@@ -106,7 +107,12 @@ def test_a_discovery_that_fails_is_seen_by_the_health_check(here: World) -> None
 
 def test_redis_is_a_component_where_it_is_configured(here: World) -> None:
     with redis_server() as redis, here.service({"redis": {"url": redis.url}}) as service:
-        monitor = HealthMonitor(component_checks(service.settings, service.tracker, service.storage))
+        cache = listing_cache(service.settings)
+        assert cache is not None
+        checks = component_checks(
+            service.settings, service.tracker, service.storage, redis_version=cache.version
+        )
+        monitor = HealthMonitor(checks)
         monitor.refresh()
         assert monitor.components()["redis"].status == Status.HEALTHY
         redis.stop()

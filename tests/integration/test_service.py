@@ -25,6 +25,11 @@ def recording(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Path) -> Path:
     return make_recording(tmp_path_factory.mktemp("recording") / "meeting.mp4", ffmpeg, seconds=4)
 
 
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Path) -> Path:
+    return make_recording(tmp_path_factory.mktemp("recording") / "longer.mp4", ffmpeg, seconds=6)
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path) as found:
@@ -248,13 +253,12 @@ def test_the_answer_to_the_last_chunk_lost_for_ever_still_ends_in_one_object(
 def test_new_content_of_a_stored_recording_follows_the_setting(
     here: World,
     recording: Path,
-    ffmpeg: Path,
+    longer: Path,
     tmp_path: Path,
     destination: str,
     policy: str,
     objects: list[str],
 ) -> None:
-    longer = make_recording(tmp_path / "longer.mp4", ffmpeg, seconds=6)
     settings = {"behavior": {"new_revisions": policy}}
     if destination == "folder":
         settings["storage"] = {"type": "local", "local": {"path": str(tmp_path / "audio")}}
