@@ -204,6 +204,9 @@ FAILURES: Final[dict[str, Failure]] = {
     "database.unavailable": Failure(
         "the database does not answer", "start it, or correct monitoring.database_path; the service waits"
     ),
+    "database.import": _said(
+        "the file is not a database of the earlier service, or cannot be read", "name another file"
+    ),
     "redis.unavailable": Failure(
         "Redis does not answer",
         "start it, or remove redis.url; folders are listed without a cache meanwhile",

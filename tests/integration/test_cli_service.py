@@ -22,6 +22,7 @@ import yaml
 from audio_extract.emulator.samples import generate
 from support.cli import Outcome, environment, run_cli
 from support.engine import wait_until
+from support.legacy import make_legacy
 from support.otlp import receiver
 from support.service import BUCKET, World, world
 
@@ -473,3 +474,20 @@ def test_extract_of_a_local_file_imports_no_database_and_no_google_client(
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_the_earlier_service_processed_is_taken_over_after_a_question(site: Site, tmp_path: Path) -> None:
+    old = make_legacy(tmp_path / "old.db")
+    looked = site.run("db", "import", str(old), "--dry-run")
+    assert (looked.code, looked.out) == (0, f"{old}: 4 recordings, 3 of them completed\n")
+    refused = site.run("db", "import", str(old))
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert site.run("list").code == 2
+    done = site.run("db", "import", str(old), "--yes")
+    assert done.code == 0
+    assert done.out.endswith("4 added, 0 that waited here are completed, 0 were known already\n")
+    assert len(site.run("list").out.splitlines()) == 5
+    wrong = site.run("db", "import", str(tmp_path / "none.db"), "--yes")
+    assert wrong.code == 2
+    assert "none.db" in wrong.err

@@ -1,4 +1,4 @@
-"""``audio-extract db upgrade|status``."""
+"""``audio-extract db upgrade|status|import``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,6 +63,32 @@ def upgrade(
         typer.echo(f"copy of the earlier state: {done.backup}")
     if done.adopted:
         typer.echo(f"recordings taken over from the earlier service: {done.adopted}")
+
+
+@app.command("import")
+@command
+def import_database(
+    invocation: Invocation,
+    *,
+    old: Annotated[Path, typer.Argument(metavar="OLD.db", help="A database of the earlier service.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")] = False,
+) -> None:
+    """Take over what the earlier service has processed, from its file: it is not processed again."""
+    from audio_extract.tracker import legacy
+    from audio_extract.tracker.tracker import Tracker
+
+    settings = invocation.settings()
+    rows = legacy.newest(legacy.read_file(old)).values()
+    done = legacy.completed(rows)
+    typer.echo(f"{old}: {len(rows)} recordings, {done} of them completed")
+    if dry_run or not rows:
+        return
+    with Tracker.open(settings, upgrade=False) as tracker:
+        invocation.confirm(f"Take them over into {tracker.location}?")
+        tracker.upgrade(datetime.now(UTC))
+        taken = tracker.import_rows(rows, datetime.now(UTC))
+    waited = f"{taken.completed} that waited here are completed"
+    typer.echo(f"{taken.added} added, {waited}, {taken.known} were known already")
 
 
 def _in_words(found: DatabaseStatus) -> str:

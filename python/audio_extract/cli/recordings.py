@@ -111,8 +111,7 @@ def retry(
         if dry_run or not ids:
             _say_ids("would be due", ids)
             return
-        if failed:
-            invocation.confirm(f"Try {_count(ids)} again?")
+        invocation.confirm(f"Try {_count(ids)} again?")
         _say_ids("due now", tracker.retry(ids, datetime.now(UTC), completed=completed), wanted=ids)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
 
-from audio_extract.tracker import history
+from audio_extract.tracker import history, legacy
 from audio_extract.tracker.models import drive_files, recordings, sync_history, transfers
 from audio_extract.tracker.states import Event, State
 from audio_extract.tracker.values import row_id
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from audio_extract.tracker.database import Database
+    from audio_extract.tracker.legacy import TakenOver
 
 _RETRIED = frozenset({State.PENDING, State.FAILED, State.QUARANTINED, State.SKIPPED})
 _BATCH = 500
@@ -100,6 +101,13 @@ class Housekeeping:
                     connection.execute(delete(drive_files).where(drive_files.c.file_id == row["source_id"]))
                 removed.append(str(row["id"]))
         return removed
+
+    def import_rows(
+        self, rows: Iterable[dict[str, Any]], now: datetime, *, actor: str = "import"
+    ) -> TakenOver:
+        """Take over what an earlier service's database says was processed (`legacy.read_file`)."""
+        with self._database.write() as connection:
+            return legacy.take_over(connection, rows, now, actor=actor)
 
     def cleanup(self, days: int, now: datetime) -> int:
         """Delete details older than some days: transfers but the last of each recording, and sync history.

@@ -1,28 +1,37 @@
 """Taking over the database of the earlier service, so that nothing in it is processed again.
 
-Its three tables are set aside under ``legacy_…`` names and kept as they are; what ``processed_videos`` says
-is copied. Columns are looked up by name: versions of the earlier service differ in what they have.
+In place its three tables are set aside under ``legacy_…`` names and kept as they are; from another file
+they are only read. What ``processed_videos`` says is copied. Columns are looked up by name: versions of the
+earlier service differ in what they have.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, inspect, text
+from sqlalchemy import insert, inspect, select, text
 
+from audio_extract.exceptions import ConfigurationError
 from audio_extract.tracker import history
 from audio_extract.tracker.models import processed_videos, recordings
 from audio_extract.tracker.states import Event, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
 _TABLES = ("processed_videos", "drive_files", "sync_history", "db_version")
 _PREFIX = "legacy_"
+_REQUIRED = frozenset({"file_path", "status"})
+#: What an imported completion ends. One that is being transferred is left to its holder.
+_WAITING = frozenset({State.DISCOVERED, State.PENDING, State.FAILED, State.QUARANTINED, State.SKIPPED})
 _DONE = frozenset({"completed", "success", "processed", "done"})
 
 
@@ -31,7 +40,7 @@ def is_present(connection: Connection, tables: set[str]) -> bool:
     if "processed_videos" not in tables:
         return False
     names = {column["name"] for column in inspect(connection).get_columns("processed_videos")}
-    return {"file_path", "status"} <= names and "recording_id" not in names
+    return names >= _REQUIRED and "recording_id" not in names
 
 
 def set_aside(connection: Connection) -> None:
@@ -42,6 +51,24 @@ def set_aside(connection: Connection) -> None:
             connection.execute(text(f"ALTER TABLE {name} RENAME TO {_PREFIX}{name}"))
 
 
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """What became of the recordings of an earlier database.
+
+    Attributes:
+        added: Were not known here.
+        completed: Were known and waited; they are completed now and will not be processed again.
+        known: Are left as they are.
+    """
+
+    added: int = 0
+    completed: int = 0
+    known: int = 0
+
+    def __add__(self, other: TakenOver) -> TakenOver:
+        return TakenOver(self.added + other.added, self.completed + other.completed, self.known + other.known)
+
+
 def adopt(connection: Connection, now: datetime) -> int:
     """Copy what was processed: completed stays so, failed is due at once. Returns how many there are."""
     old = f"{_PREFIX}processed_videos"
@@ -49,27 +76,89 @@ def adopt(connection: Connection, now: datetime) -> int:
     # Read as text and numbers: the types its columns claim to have are not always what they hold.
     columns = ", ".join(f'"{name}"' for name in names)
     found = connection.execute(text(f"SELECT {columns} FROM {old} ORDER BY 1")).mappings()  # noqa: S608
-    rows = [dict(row) for row in found]
-    newest: dict[str, dict[str, Any]] = {}
+    return take_over(connection, [dict(row) for row in found], now, actor="upgrade").added
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Read what an earlier service's file says was processed; the file is not changed.
+
+    Raises:
+        ConfigurationError: It is not there, or not a database of the earlier service.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is not there, or not a file", code="database.import")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            # Whatever stands there is better than nothing.
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            connection.row_factory = sqlite3.Row
+            names = {row["name"] for row in connection.execute("PRAGMA table_info(processed_videos)")}
+            if not names >= _REQUIRED or "recording_id" in names:
+                raise ConfigurationError(
+                    f"{path} is not a database of the earlier service: it has no such table processed_videos"
+                    + (" (this program made it: set monitoring.database_path to it)" if names else ""),
+                    code="database.import",
+                )
+            return [dict(row) for row in connection.execute("SELECT * FROM processed_videos ORDER BY 1")]
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error}. Stop the service that uses it, or copy it together with its "
+            "-wal file, and try again",
+            code="database.import",
+        ) from error
+
+
+def newest(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return one row for each file: of two the one that says "completed", else the last."""
+    found: dict[str, dict[str, Any]] = {}
     for row in rows:
         path = str(row["file_path"])
-        known = newest.get(path)
-        # Of two rows about one file the one that says "completed" counts: it must not be processed again.
+        known = found.get(path)
+        # It must not be processed again.
         if known is None or not _is_done(known) or _is_done(row):
-            newest[path] = row
-    for path, row in newest.items():
-        _adopt_one(connection, path, row, now)
-    return len(newest)
+            found[path] = row
+    return found
+
+
+def completed(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many of the rows say that a recording is done."""
+    return sum(_is_done(row) for row in rows)
+
+
+def take_over(
+    connection: Connection, rows: Iterable[dict[str, Any]], now: datetime, *, actor: str
+) -> TakenOver:
+    """Copy what the earlier service says was processed: completed stays so, failed is due at once.
+
+    What is known here already is left alone, but that it is completed counts: it is not processed again.
+    """
+    total = TakenOver()
+    for path, row in newest(rows).items():
+        total += _take_over_one(connection, path, row, now, actor)
+    return total
 
 
 def _is_done(row: Mapping[str, Any]) -> bool:
     return str(row["status"]).lower() in _DONE
 
 
-def _adopt_one(connection: Connection, path: str, row: dict[str, Any], now: datetime) -> None:
+def _take_over_one(
+    connection: Connection, path: str, row: dict[str, Any], now: datetime, actor: str
+) -> TakenOver:
     done = _is_done(row)
     source = "drive" if path.startswith("drive://") else "local"
     source_id = path.removeprefix("drive://")
+    known = (
+        connection.execute(
+            select(recordings)
+            .where(recordings.c.source == source, recordings.c.source_id == source_id)
+            .with_for_update()
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if known is not None and not (done and known["state"] in _WAITING):
+        return TakenOver(known=1)
     processed_at = _moment(row.get("processed_at"))
     details = _details(row.get("metadata"))
     state = State.COMPLETED if done else State.FAILED
@@ -80,6 +169,15 @@ def _adopt_one(connection: Connection, path: str, row: dict[str, Any], now: date
         "storage_url": row.get("storage_url") or url,
     }
     error = row.get("error_message")
+    if known is not None:
+        values = {**storage, "processed_at": processed_at, "error_message": None}
+        history.move(
+            connection, known, Event.ADOPTED, state, now, actor=actor, reason="adopted", values=values,
+            detail={"status": str(row["status"])},
+        )  # fmt: skip
+        connection.execute(processed_videos.delete().where(processed_videos.c.recording_id == known["id"]))
+        _write_row(connection, known["id"], row, state=state, storage=storage)
+        return TakenOver(completed=1)
     recording_id = connection.execute(
         insert(recordings)
         .values(
@@ -97,25 +195,38 @@ def _adopt_one(connection: Connection, path: str, row: dict[str, Any], now: date
         )
         .returning(recordings.c.id)
     ).scalar_one()
+    _write_row(connection, recording_id, row, state=state, storage=storage)
+    history.record_event(
+        connection, recording_id, Event.ADOPTED, now, after=state, actor=actor,
+        detail={"status": str(row["status"])},
+    )  # fmt: skip
+    return TakenOver(added=1)
+
+
+def _write_row(
+    connection: Connection,
+    recording_id: int,
+    row: Mapping[str, Any],
+    *,
+    state: State,
+    storage: Mapping[str, Any],
+) -> None:
+    error = row.get("error_message")
     connection.execute(
         insert(processed_videos).values(
             recording_id=recording_id,
-            file_path=path,
+            file_path=str(row["file_path"]),
             file_hash=row.get("file_hash"),
             status=state,
-            processed_at=processed_at,
-            metadata=details,
-            gcs_url=url,
-            gcs_path=object_path,
+            processed_at=_moment(row.get("processed_at")),
+            metadata=_details(row.get("metadata")),
+            gcs_url=row.get("gcs_url"),
+            gcs_path=row.get("gcs_path"),
             upload_timestamp=_moment(row.get("upload_timestamp")),
             error_message=None if error is None else str(error),
             **storage,
         )
     )
-    history.record_event(
-        connection, recording_id, Event.ADOPTED, now, after=state, actor="upgrade",
-        detail={"status": str(row["status"])},
-    )  # fmt: skip
 
 
 def _moment(value: object) -> datetime | None:

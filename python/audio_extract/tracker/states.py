@@ -91,6 +91,7 @@ _IDLE = (State.DISCOVERED, State.PENDING, State.FAILED, State.QUARANTINED)
 TRANSITIONS: dict[tuple[Event, State | None], frozenset[State | None]] = {
     (Event.RECORDED, None): frozenset({State.DISCOVERED, State.PENDING, State.SKIPPED}),
     (Event.ADOPTED, None): frozenset({State.COMPLETED, State.FAILED}),
+    **{(Event.ADOPTED, state): frozenset({State.COMPLETED}) for state in (*_IDLE, State.SKIPPED)},
     (Event.SETTLED, State.DISCOVERED): frozenset({State.PENDING}),
     (Event.SELECTED, State.SKIPPED): frozenset({State.PENDING, State.DISCOVERED}),
     **{(Event.SKIPPED, state): frozenset({State.SKIPPED}) for state in _IDLE},

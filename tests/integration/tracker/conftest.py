@@ -11,6 +11,7 @@ import pytest
 
 from audio_extract.tracker import Tracker
 from support.databases import postgresql_server, run_sql
+from support.legacy import make_legacy
 from support.recordings import NOW
 
 _SERIAL = itertools.count()
@@ -78,6 +79,12 @@ def url(
     migrated(kind, f"{server}#{name}")
     yield server.replace("/postgres?", f"/{name}?")
     run_sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Path:
+    """A database of the earlier service."""
+    return make_legacy(tmp_path / "processed_videos.db")
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ def end(tracker: Tracker, kind: str) -> State:
 
 def test_every_transition_that_is_drawn_is_tried_here() -> None:
     drawn = {(event, before, after) for (event, before), to in TRANSITIONS.items() for after in to}
-    # Adoption needs a database of the earlier service: test_tracker_migrations.
+    # Adoption needs a database of the earlier service: test_tracker_migrations, test_tracker_import.
     adopted = {row for row in drawn if row[0] is Event.ADOPTED}
     assert set(STEPS) == drawn - adopted
 
