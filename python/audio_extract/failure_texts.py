@@ -237,6 +237,13 @@ FAILURES: Final[dict[str, Failure]] = {
     "database.needs_upgrade": _said(
         "the database was made by another version", "run audio-extract db upgrade; it keeps a copy"
     ),
+    "execution.needs_postgresql": _said(
+        "workers on several machines need a database that they share",
+        "set monitoring.database_path to a URL that begins with postgresql://",
+    ),
+    "execution.no_queue": _said(
+        "there are no jobs to take", "set execution.backend to procrastinate, or use audio-extract run"
+    ),
     "tracker.not_found": _said("no recording is called that", "see audio-extract list"),
     "tracker.crash_limit": Failure(
         "the service crashed every time while it worked on this recording",

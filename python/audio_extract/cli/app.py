@@ -18,6 +18,7 @@ from audio_extract.cli.probe import probe
 from audio_extract.cli.recordings import forget, list_recordings, retry, show
 from audio_extract.cli.run import run as run_service
 from audio_extract.cli.version import version
+from audio_extract.cli.worker import worker
 
 app = typer.Typer(
     name="audio-extract",
@@ -41,6 +42,7 @@ app.command(rich_help_panel=_ONE_FILE)(extract)
 app.command(rich_help_panel=_ONE_FILE)(probe)
 app.command("run", rich_help_panel=_SERVICE)(run_service)
 app.command(rich_help_panel=_SERVICE)(once)
+app.command(rich_help_panel=_SERVICE)(worker)
 app.command(rich_help_panel=_SERVICE)(demo)
 app.command("list", rich_help_panel=_TRACKER)(list_recordings)
 app.command(rich_help_panel=_TRACKER)(show)

@@ -53,6 +53,9 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     with ExitStack() as stack:
         stack.callback(notifier.close)
         tracker = stack.enter_context(Tracker.open(settings))
+        queue = tracker.job_queue() if settings.execution.backend == "procrastinate" else None
+        if queue is not None:
+            queue.prepare()
         service = Service(
             settings,
             tracker=tracker,
@@ -62,6 +65,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
             traces=traces,
             metrics=metrics,
             on_outcome=lambda outcome: _tell(notifier, outcome),
+            queue=queue,
         )
         stack.callback(service.close)
         yield service

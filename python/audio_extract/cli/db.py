@@ -54,10 +54,12 @@ def upgrade(
         found = migrate.status(database)
         if not found.needs_upgrade or dry_run:
             typer.echo(f"{found.database}: {_in_words(found)}")
+            _upgrade_queue(invocation, database, dry_run=dry_run)
             return
         if found.revision is not None or found.legacy:
             invocation.confirm(f"Upgrade {found.database}?")
         done = migrate.upgrade(database, datetime.now(UTC))
+        _upgrade_queue(invocation, database, dry_run=False)
     typer.echo(f"{found.database}: upgraded from {done.before or 'nothing'} to {done.after}")
     if done.backup:
         typer.echo(f"copy of the earlier state: {done.backup}")
@@ -89,6 +91,20 @@ def import_database(
         taken = tracker.import_rows(rows, datetime.now(UTC))
     waited = f"{taken.completed} that waited here are completed"
     typer.echo(f"{taken.added} added, {waited}, {taken.known} were known already")
+
+
+def _upgrade_queue(invocation: Invocation, database: Database, *, dry_run: bool) -> None:
+    """Bring Procrastinate's tables to this version too, where workers take jobs from there."""
+    if invocation.settings().execution.backend != "procrastinate":
+        return
+    from audio_extract.tracker.job_queue import JobQueue
+
+    queue = JobQueue(database)
+    if dry_run:
+        words = "up to date" if queue.has_tables() else "`audio-extract db upgrade` makes or upgrades them"
+    else:
+        words = "made or upgraded" if queue.prepare() else "up to date"
+    typer.echo(f"the tables of the queue of jobs: {words}")
 
 
 def _in_words(found: DatabaseStatus) -> str:

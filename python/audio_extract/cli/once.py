@@ -99,6 +99,10 @@ def summary(report: CycleReport) -> str:
     ]
     if report.released:
         parts.append(f"{report.released} stopped")
+    if report.deferred:
+        parts.append(f"{report.deferred} left to workers")
+    if report.discoverer_elsewhere:
+        parts.append("a running service looks for new ones")
     return " · ".join(parts)
 
 
@@ -109,6 +113,8 @@ def report_values(report: CycleReport) -> dict[str, Any]:
         "completed": report.completed,
         "adopted": report.adopted,
         "released": report.released,
+        "deferred": report.deferred,
+        "discoverer_elsewhere": report.discoverer_elsewhere,
         "failed": [
             {
                 "id": outcome.claim.id,

@@ -30,13 +30,16 @@ _log = logging.getLogger(__name__)
 _SAME_SIGNAL_SECONDS = 1.0
 
 
-def serve(settings: Settings, invocation: Invocation, *, open_browser: bool = False) -> None:
+def serve(
+    settings: Settings, invocation: Invocation, *, open_browser: bool = False, only_take_jobs: bool = False
+) -> None:
     """Run the service until SIGINT or SIGTERM, then drain it. A second signal ends running transfers at once.
 
     Args:
         settings: The settings.
         invocation: The flags of this call.
         open_browser: Open the dashboard, also where the settings do not say so.
+        only_take_jobs: Leave discovery and the schedule to other processes.
 
     Raises:
         ConfigurationError: Something is not set, or a port is taken. Nothing was started then.
@@ -49,7 +52,7 @@ def serve(settings: Settings, invocation: Invocation, *, open_browser: bool = Fa
         web = stack.enter_context(web_server(service))
         stopping = Stop(service)
         with watching_signals(stopping.on_signal):
-            service.start()
+            service.start(only_take_jobs=only_take_jobs)
             try:
                 announce(web, invocation)
                 if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:

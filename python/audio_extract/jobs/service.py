@@ -1,7 +1,9 @@
 """The service: discovery on a schedule, a bounded pool of transfers, and an orderly end.
 
 ``run_once`` is one discovery and all that is due; ``start`` and ``stop`` are the same for as long as the
-process lives. Time, sources, storage and tracker are given, so that tests decide about them.
+process lives. With a queue of jobs (``execution.backend: procrastinate``) what is due is put there instead of
+into the pool, and ``take`` is what a job asks for. Time, sources, storage and tracker are given, so that
+tests decide about them.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
 
     from audio_extract.ffmpeg import FoundFfmpeg
+    from audio_extract.jobs.queue_worker import QueueWorker
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Source
     from audio_extract.storage.base import StorageAdapter
     from audio_extract.tracker import Claim, Tracker
+    from audio_extract.tracker.job_queue import JobQueue
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ _RENEW_SECONDS = 20.0
 #: How often a running service looks for what became due.
 _DISPATCH_SECONDS = 5.0
 _RECOVER_SECONDS = 30.0
+#: For what a job has left to say to the queue after its transfer ended.
+_END_JOBS_SECONDS = 10.0
 #: Kinds of errors that the next recording would meet too: the pool pauses instead of failing one by one.
 _PAUSING = frozenset({"authentication", "configuration", "no_space"})
 _PAUSE_SECONDS = 60.0
@@ -55,6 +61,8 @@ class CycleReport:
         adopted: Recordings whose object stood there already.
         failures: Transfers that ended with an error.
         released: Transfers that were stopped and go back to the queue.
+        deferred: Recordings that workers were asked to look at (`execution.backend: procrastinate`).
+        discoverer_elsewhere: Another process looks for recordings, so this one did not.
         source_errors: Sources that could not be looked at.
     """
 
@@ -62,6 +70,8 @@ class CycleReport:
     completed: int = 0
     adopted: int = 0
     released: int = 0
+    deferred: int = 0
+    discoverer_elsewhere: bool = False
     failures: list[Outcome] = field(default_factory=list)
     source_errors: list[AudioExtractError] = field(default_factory=list)
 
@@ -82,7 +92,7 @@ class CycleReport:
     @property
     def due(self) -> int:
         """How many recordings were due."""
-        return self.completed + self.adopted + self.released + len(self.failures)
+        return self.completed + self.adopted + self.released + self.deferred + len(self.failures)
 
 
 class Service:
@@ -97,6 +107,7 @@ class Service:
         traces: Where spans go.
         metrics: What is counted.
         on_outcome: Told of each transfer as it ends, in its thread; must not raise.
+        queue: Where jobs for other processes are put and taken; None transfers in this process only.
         now: The clock.
     """
 
@@ -111,6 +122,7 @@ class Service:
         traces: Traces | None = None,
         metrics: Metrics | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
+        queue: JobQueue | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
@@ -121,6 +133,9 @@ class Service:
         self.active = ActiveTransfers()
         self._traces = traces or Traces()
         self._on_outcome = on_outcome
+        self._queue = queue
+        self._discoverer = tracker.discoverer() if queue is not None else None
+        self._worker: QueueWorker | None = None
         self._now = now
         self._owner = Owner.current()
         self._job = TransferJob(
@@ -144,6 +159,9 @@ class Service:
     def discover(self, *, full: bool = False) -> CycleReport:
         """Look for recordings in every source; a source that cannot be looked at does not stop the others."""
         report = CycleReport()
+        if self._discoverer is not None and not self._discoverer.is_this():
+            report.discoverer_elsewhere = True
+            return report
         for source in self.sources:
             with self._traces.span("discovery", {"source": source.name, "full": full}):
                 try:
@@ -196,7 +214,7 @@ class Service:
     def run_once(
         self, *, full: bool = False, on_outcome: Callable[[Outcome], None] | None = None
     ) -> CycleReport:
-        """Discover, then transfer everything that is due, and wait for it.
+        """Discover, then transfer everything that is due, and wait for it; or leave it to workers.
 
         Args:
             full: Compare whole listings instead of reading the change feed.
@@ -204,6 +222,9 @@ class Service:
         """
         self.recover()
         report = self.discover(full=full)
+        if self._queue is not None:
+            report.deferred = self._queue.defer_due(self._now())
+            return report
         counting = threading.Lock()
 
         def ended(outcome: Outcome) -> None:
@@ -236,10 +257,13 @@ class Service:
 
     # The running service.
 
-    def start(self) -> None:
-        """Begin to work: discovery now and at every interval, transfers as they become due."""
+    def start(self, *, only_take_jobs: bool = False) -> None:
+        """Begin to work: discovery now and at every interval, transfers as they become due.
+
+        Args:
+            only_take_jobs: Leave discovery and what follows from time to other processes (``worker``).
+        """
         from apscheduler.schedulers.background import BackgroundScheduler
-        from apscheduler.triggers.cron import CronTrigger
 
         self._stopping.clear()
         self._renewal = self._keep_leases()
@@ -255,9 +279,23 @@ class Service:
             )
 
         self.recover()
+        every(_RECOVER_SECONDS, self.recover, "lease-recovery")
+        if not only_take_jobs:
+            self._schedule_discovery(scheduler, every)
+        if self._queue is not None:
+            every(_RECOVER_SECONDS, self._queue.recover_stalled, "stalled-jobs")
+            if only_take_jobs or self.settings.execution.run_takes_jobs:
+                self._worker = self._start_worker(self._queue)
+        scheduler.start()
+        _log.info("the service runs", extra={"event": "service.started"})
+
+    def _schedule_discovery(
+        self, scheduler: BackgroundScheduler, every: Callable[[float, Callable[[], Any], str], None]
+    ) -> None:
+        from apscheduler.triggers.cron import CronTrigger
+
         every(self.settings.google_drive.check_interval_seconds, self._discover_and_dispatch, "discovery")
         every(_DISPATCH_SECONDS, lambda: self._dispatch(self._log_outcome), "dispatch")
-        every(_RECOVER_SECONDS, self.recover, "lease-recovery")
         reconcile = self._guarded(lambda: self.discover(full=True), "reconcile")
         hours = self.settings.behavior.reconcile_hours
         scheduler.add_job(reconcile, "interval", seconds=hours * 3600, id="reconcile")
@@ -266,8 +304,6 @@ class Service:
             CronTrigger.from_crontab(self.settings.behavior.cleanup_schedule, timezone=UTC),
             id="clean-up",
         )
-        scheduler.start()
-        _log.info("the service runs", extra={"event": "service.started"})
 
     def stop(self, grace_seconds: float = 25.0) -> bool:
         """End in order: no new work, wait for what runs, then stop the rest and give it back.
@@ -282,11 +318,18 @@ class Service:
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
             self._scheduler = None
+        if self._worker is not None:
+            self._worker.stop()
         finished = self.active.wait_below(1, timeout_seconds=grace_seconds)
         if not finished:
             _log.warning("%d transfers are stopped and go back to the queue", len(self.active))
             self.active.cancel_all()
             self.active.wait_below(1, timeout_seconds=5)
+        if self._worker is not None:
+            self._worker.join(_END_JOBS_SECONDS)
+            self._worker = None
+        if self._discoverer is not None:
+            self._discoverer.release()
         renewal = getattr(self, "_renewal", None)
         if renewal is not None:
             renewal.set()
@@ -326,8 +369,43 @@ class Service:
         if not self._stopping.is_set():
             self._dispatch(self._log_outcome)
 
+    def take(self, recording_id: str) -> Outcome | None:
+        """Transfer one recording if it is due and nobody else has it; what a job asks for.
+
+        Waits while the service is paused. None: there was nothing to do, or the service stops.
+        """
+        while not self._stopping.is_set() and (wait := self._paused_until - time.monotonic()) > 0:
+            self._stopping.wait(wait)
+        if self._stopping.is_set():
+            return None
+        try:
+            claim = self.tracker.claim_one(
+                recording_id, self._owner, self._now(), lease_seconds=_LEASE_SECONDS
+            )
+        except AudioExtractError as error:
+            # It is due still, and gets a new job when the database is back.
+            _log.error("taking a recording: %s (%s)", error, error.code, extra={"event": "claim.failed"})
+            return None
+        if claim is None:
+            return None
+        active = ActiveTransfer(claim, self._now())
+        self.active.add(active)
+        if self._stopping.is_set():
+            # `stop` may have looked before this one was there: nobody would end it.
+            active.cancel.cancel()
+        return self._carry_out(active)
+
+    def _start_worker(self, queue: JobQueue) -> QueueWorker:
+        from audio_extract.jobs.queue_worker import QueueWorker
+
+        worker = QueueWorker(queue, self.take, places=self.settings.processing.max_parallel_downloads)
+        worker.start()
+        return worker
+
     def _dispatch(self, ended: Callable[[Outcome], None]) -> int:
-        """Fill the free places of the pool with what is due; returns how many transfers began."""
+        """Fill the free places of the pool with what is due, or put it into the queue; returns how many."""
+        if self._queue is not None:
+            return self._queue.defer_due(self._now())
         with self._dispatching:
             free = self.settings.processing.max_parallel_downloads - len(self.active)
             if free <= 0 or self._stopping.is_set() or self._paused():
@@ -342,26 +420,25 @@ class Service:
         self.active.add(active)
 
         def work() -> None:
-            outcome: Outcome | None = None
-            try:
-                outcome = self._job.carry_out(active)
-                self._consider_pausing(outcome)
-            except AudioExtractError as error:
-                # The database itself: the lease runs out, and recovery takes the recording back.
-                _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
-                outcome = Outcome(claim, None, error=error)
-                self._pause()
-            finally:
-                if outcome is not None:
-                    ended_with = outcome
-                    self.active.remove(active)
-                    if self._on_outcome is not None:
-                        self._on_outcome(ended_with)
-                    ended(ended_with)
-                else:
-                    self.active.remove(active)
+            ended(self._carry_out(active))
 
         threading.Thread(target=work, name=f"transfer-{claim.id}").start()
+
+    def _carry_out(self, active: ActiveTransfer) -> Outcome:
+        claim = active.claim
+        try:
+            outcome = self._job.carry_out(active)
+            self._consider_pausing(outcome)
+        except AudioExtractError as error:
+            # The database itself: the lease runs out, and recovery takes the recording back.
+            _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
+            outcome = Outcome(claim, None, error=error)
+            self._pause()
+        finally:
+            self.active.remove(active)
+        if self._on_outcome is not None:
+            self._on_outcome(outcome)
+        return outcome
 
     def _consider_pausing(self, outcome: Outcome) -> None:
         error = outcome.error
@@ -372,6 +449,8 @@ class Service:
         elif self.settings.behavior.stop_on_error and error.kind != "cancelled":
             _log.error("stopping at the first error, as behavior.stop_on_error says")
             self._stopping.set()
+            if self._worker is not None:
+                self._worker.stop()
 
     def _pause(self) -> None:
         self._paused_until = time.monotonic() + _PAUSE_SECONDS

@@ -225,4 +225,9 @@ def contradictions(settings: Settings) -> list[str]:
         "postgres",
     }:
         found.append("monitoring.database_path: expected a file, or a URL that begins with postgresql://")
+    elif settings.execution.backend == "procrastinate" and not database.startswith("postgres"):
+        found.append(
+            "execution.backend is procrastinate, but monitoring.database_path is not a PostgreSQL database: "
+            "set it to a URL that begins with postgresql://, or execution.backend to local"
+        )
     return found

@@ -182,4 +182,9 @@ class Upload(Section):
 class Execution(Section):
     """Where transfers run."""
 
-    backend: Literal["local"] = key("local", "local: in this process.")
+    backend: Literal["local", "procrastinate"] = key(
+        "local",
+        "local: in this process. procrastinate: in any number of `audio-extract worker` processes, which "
+        "share a PostgreSQL database (monitoring.database_path).",
+    )
+    run_takes_jobs: bool = key(False, "With procrastinate: whether `run` transfers too, beside the workers.")

@@ -17,7 +17,7 @@ from audio_extract.tracker.models import chunks as chunk_table
 from audio_extract.tracker.models import recordings, transfers
 from audio_extract.tracker.outcomes import end_transfer, note_outcome
 from audio_extract.tracker.states import Event, State
-from audio_extract.tracker.values import RECORDING_FIELDS, Claim, Stored, StoredChunk, values_of
+from audio_extract.tracker.values import RECORDING_FIELDS, Claim, Stored, StoredChunk, row_id, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +51,27 @@ class Claims:
                 if len(rows) < limit:
                     rows += _due_rows(connection, priority, now, limit - len(rows))
             return [_take(connection, row, owner, now, expires_at) for row in rows]
+
+    def claim_one(
+        self, recording_id: str, owner: Owner, now: datetime, *, lease_seconds: float = 60
+    ) -> Claim | None:
+        """Take one recording if it is due.
+
+        None: it is not due, not known any more, or somebody else has it or is about to.
+        """
+        number = row_id(recording_id)
+        if number is None:
+            return None
+        query = (
+            select(recordings)
+            .where(recordings.c.id == number, recordings.c.next_attempt_at <= now)
+            .with_for_update(skip_locked=True)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                return None
+            return _take(connection, row, owner, now, now + timedelta(seconds=lease_seconds))
 
     def renew(self, claim: Claim, now: datetime, *, lease_seconds: float = 60) -> bool:
         """Hold a lease for longer. False: somebody else has it; stop at once."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 _BUSY_TIMEOUT_SECONDS = 30
+_CONNECT_TIMEOUT_SECONDS = 10
 _READ_ONLY = "audio_extract_read_only"
 _WAL_TRIES = 100
 
@@ -75,6 +76,14 @@ class Database:
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
+
+    def connection_info(self) -> str:
+        """Return how PostgreSQL's driver connects, for a connection beside the engine's. Holds a password."""
+        from psycopg.conninfo import make_conninfo
+
+        _, arguments = self.engine.dialect.create_connect_args(self.engine.url)
+        arguments.pop("context", None)
+        return make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **arguments})
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -178,7 +187,9 @@ def _enable_wal(cursor: Any) -> None:
 
 def _postgresql_engine(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(
+            url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+        )
     except ModuleNotFoundError as error:
         message = (
             "monitoring.database_path names PostgreSQL, but its driver is missing: "

@@ -16,6 +16,8 @@ from audio_extract.tracker.recovery import Recovery
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from audio_extract.tracker.discoverer import Discoverer
+    from audio_extract.tracker.job_queue import JobQueue
     from audio_extract.tracker.migrate import DatabaseStatus, Upgraded
 
 
@@ -93,6 +95,22 @@ class Tracker(Discovery, Claims, Recovery, Housekeeping, Queries):
             ConfigurationError: A newer program made it, or it holds tables that are not ours.
         """
         return migrate.upgrade(self._database, now)
+
+    def job_queue(self) -> JobQueue:
+        """Return the queue of jobs in this database, for `execution.backend: procrastinate`.
+
+        Raises:
+            ConfigurationError: The database is no PostgreSQL, or Procrastinate is not installed.
+        """
+        from audio_extract.tracker.job_queue import JobQueue
+
+        return JobQueue(self._database)
+
+    def discoverer(self) -> Discoverer:
+        """Return the claim on being the one process that looks for recordings (PostgreSQL)."""
+        from audio_extract.tracker.discoverer import Discoverer
+
+        return Discoverer(self._database)
 
     @property
     def location(self) -> str:
