@@ -52,7 +52,7 @@ validate-config: build ## Test each part with your settings and say what to do
 	@$(APP) check $(ARGS)
 
 ##@ Test
-.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools chaos
+.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools chaos chaos-scale
 all: lint test ## What CI runs
 
 test: build test-rust test-python ## Build, then all tests (Rust and Python)
@@ -75,6 +75,9 @@ test-real: build test-tools ## The demo's assertions against Google; needs AUDIO
 ROUNDS ?= 200
 chaos: build test-tools ## Kill the service at every point, start it again, look at what is stored; ROUNDS=n ARGS="--seed n"
 	@PYTHONPATH=tests $(PYTHON) -m chaos --rounds $(ROUNDS) $(ARGS)
+
+chaos-scale: build test-tools ## 500 recordings, two services, four workers, kills and a database restart; ARGS="--seed N"
+	@PYTHONPATH=tests $(PYTHON) -m chaos.scale $(ARGS)
 
 # ffprobe comes with the system's FFmpeg only. Where it cannot be installed, the tests that need it say so by name.
 test-tools:

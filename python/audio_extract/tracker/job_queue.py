@@ -42,6 +42,14 @@ _DEFER_LOCK = 0x6465666572
 #: Procrastinate writes down nowhere which of its migrations a database has, so we do: in the table's comment.
 _MARK = "audio-extract: "
 
+#: The catalogue itself: to_regclass() answers from a cache, which within a transaction does not notice tables
+#: that another process has just made.
+_FIND_TABLE = text(
+    "SELECT description FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "LEFT JOIN pg_description ON objoid = pg_class.oid AND classoid = 'pg_class'::regclass AND objsubid = 0 "
+    "WHERE relname = 'procrastinate_jobs' AND nspname = ANY (current_schemas(false))"
+)
+
 _jobs = table("procrastinate_jobs", column("queueing_lock"), column("status"))
 
 
@@ -94,7 +102,7 @@ class JobQueue:
         from procrastinate.schema import SchemaManager
         from psycopg import sql
 
-        with self._database.write() as connection:
+        with _translated(self._database), self._database.write() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TABLES_LOCK})
             applied = self._applied(connection)
             migrations = _migrations()
@@ -136,31 +144,32 @@ class JobQueue:
         with _translated(self._database):
             return asyncio.run(self._remove_stalled())
 
-    def app(self, *, connections: int) -> procrastinate.App:
-        """Return Procrastinate's app for this database; its pool is opened and closed by the caller.
+    def connector(self, *, connections: int) -> procrastinate.PsycopgConnector:
+        """Return how Procrastinate reaches this database; its pool is opened and closed by the caller.
 
         Args:
             connections: How many the pool may have, beside the one that listens.
         """
-        from procrastinate import App, PsycopgConnector
+        from procrastinate import PsycopgConnector
 
-        connector = PsycopgConnector(
+        return PsycopgConnector(
             conninfo=self._database.connection_info(),
             min_size=1,
             max_size=connections,
             timeout=_POOL_TIMEOUT_SECONDS,
         )
-        return App(connector=connector)
 
     async def _remove_stalled(self) -> int:
         from procrastinate.exceptions import ConnectorException
         from procrastinate.jobs import Status
+        from procrastinate.manager import JobManager
         from psycopg.errors import RaiseException
 
-        app = self.app(connections=1)
-        manager = app.job_manager
+        connector = self.connector(connections=1)
+        manager = JobManager(connector)
         removed = 0
-        async with app.open_async():
+        await connector.open_async()
+        try:
             for job in await manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=STALLED_SECONDS):
                 try:
                     await manager.finish_job_by_id_async(
@@ -173,17 +182,14 @@ class JobQueue:
                 else:
                     removed += 1
             await manager.prune_stalled_workers(STALLED_SECONDS)
+        finally:
+            await connector.close_async()
         return removed
 
     def _applied(self, connection: Connection) -> str | None:
         """Return the newest migration that the tables have; None: there are none."""
-        found = connection.execute(
-            text(
-                "SELECT to_regclass('procrastinate_jobs') IS NOT NULL, "
-                "obj_description(to_regclass('procrastinate_jobs'), 'pg_class')"
-            )
-        ).one()
-        there, comment = bool(found[0]), str(found[1] or "")
+        found = connection.execute(_FIND_TABLE).one_or_none()
+        there, comment = found is not None, str(found[0] or "") if found is not None else ""
         if there and not comment.startswith(_MARK):
             message = (
                 f"another program uses Procrastinate in the database {self._database.label}; "
@@ -271,5 +277,8 @@ def _translated(database: Database) -> Iterator[None]:
     try:
         yield
     except (ConnectorException, psycopg.Error) as error:
-        message = f"the database {database.label} does not answer: {error.__cause__ or error}"
+        cause = error.__cause__ or error
+        if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+            raise
+        message = f"the database {database.label} does not answer: {cause}"
         raise TransientError(message, code="database.unavailable") from error
