@@ -26,18 +26,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
-from audio_extract.emulator import DriveEmulator, EmulatorServer, StorageEmulator
+from audio_extract.emulator import DriveEmulator, EmulatorServer
 from audio_extract.emulator.faults import Delay
 from audio_extract.exceptions import TransientError
 from audio_extract.tracker import State, Tracker
+from chaos.watched import WatchedStorage
 from support.cli import environment
 from support.databases import Postgresql, restartable_postgresql
 from support.engine import make_recording, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from audio_extract.emulator.storage.objects import StoredObject
 
 BUCKET = "audio"
 _END_SECONDS = 60
@@ -81,20 +80,6 @@ class Result:
     transfers: Counter[str] = field(default_factory=Counter)
     owners: int = 0
     problems: list[str] = field(default_factory=list)
-
-
-class Bucket(StorageEmulator):
-    """Cloud Storage that remembers every generation it ever gave to audio."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made: list[StoredObject] = []
-
-    def write(self, bucket: str, name: str, *arguments: Any, **values: Any) -> StoredObject:
-        item = super().write(bucket, name, *arguments, **values)
-        if "/metadata/" not in f"/{name}":
-            self.made.append(item)
-        return item
 
 
 class Fleet:
@@ -161,7 +146,7 @@ def play(plan: Plan, folder: Path, ffmpeg: Path | str) -> Result:
     result = Result()
     with ExitStack() as stack:
         drive = stack.enter_context(EmulatorServer(DriveEmulator()))
-        storage = stack.enter_context(EmulatorServer(Bucket()))
+        storage = stack.enter_context(EmulatorServer(WatchedStorage()))
         server = stack.enter_context(restartable_postgresql())
         storage.emulator.create_bucket(BUCKET)
         # So that something is under way whenever a process is killed.
@@ -231,7 +216,7 @@ def _disturb(
     fleet: Fleet,
     server: Postgresql,
     tracker: Tracker,
-    bucket: Bucket,
+    bucket: WatchedStorage,
     appear: Any,
 ) -> None:
     """Let everything happen that the plan names, in an order left to chance, spread over the transfers."""
@@ -250,7 +235,7 @@ def _disturb(
         wanted = plan.recordings * 9 // 10 * number // (len(events) + 1)
         _add(later, appear, until=min(plan.recordings, half + wanted))
         if not _wait_for_objects(bucket, wanted, fleet, plan.limit_seconds):
-            result.problems.append(f"only {len(bucket.made)} objects after {plan.limit_seconds:.0f} s")
+            result.problems.append(f"only {len(_made(bucket))} objects after {plan.limit_seconds:.0f} s")
             return
         result.events[event] += 1
         match event.split():
@@ -268,9 +253,14 @@ def _disturb(
     _add(later, appear, until=plan.recordings)
 
 
-def _wait_for_objects(bucket: Bucket, wanted: int, fleet: Fleet, seconds: float) -> bool:
-    wait_until(lambda: bool(fleet.fallen()) or len(bucket.made) >= wanted, seconds)
-    return len(bucket.made) >= wanted
+def _wait_for_objects(bucket: WatchedStorage, wanted: int, fleet: Fleet, seconds: float) -> bool:
+    wait_until(lambda: bool(fleet.fallen()) or len(_made(bucket)) >= wanted, seconds)
+    return len(_made(bucket)) >= wanted
+
+
+def _made(bucket: WatchedStorage) -> list[str]:
+    """The name of each generation that was ever made of audio."""
+    return [name for name, _ in bucket.generations if "/metadata/" not in f"/{name}"]
 
 
 def _add(later: Iterator[int], appear: Any, *, until: int) -> None:
@@ -280,15 +270,20 @@ def _add(later: Iterator[int], appear: Any, *, until: int) -> None:
             return
 
 
-def _judge(plan: Plan, result: Result, bucket: Bucket, tracker: Tracker, url: str) -> None:
+def _judge(plan: Plan, result: Result, bucket: WatchedStorage, tracker: Tracker, url: str) -> None:
     live = [item for item in bucket.objects(BUCKET) if "/metadata/" not in f"/{item.name}"]
-    result.objects, result.generations = len(live), len(bucket.made)
-    sources = Counter(item.metadata["source-id"] for item in bucket.made)
-    twice = {source: count for source, count in sources.items() if count > 1}
+    result.objects, result.generations = len(live), len(_made(bucket))
+    twice = [name for name, count in Counter(_made(bucket)).items() if count > 1]
     if twice:
-        result.problems.append(f"{len(twice)} recordings were stored more than once: {twice}")
-    if len(live) != plan.recordings or len(sources) != plan.recordings:
-        result.problems.append(f"{len(live)} objects of {len(sources)} recordings, not {plan.recordings}")
+        result.problems.append(f"objects of which there were several generations: {twice}")
+    sources = Counter(item.metadata["source-id"] for item in live)
+    if several := [source for source, count in sources.items() if count > 1]:
+        result.problems.append(f"recordings with several objects: {several}")
+    if {len(live), len(sources), result.generations} != {plan.recordings}:
+        result.problems.append(
+            f"{len(live)} objects of {len(sources)} recordings in {result.generations} generations, "
+            f"not {plan.recordings} of each"
+        )
     generations = {item.generation: item for item in live}
     for row in _rows(tracker):
         item = generations.get(row.generation or 0)
