@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUCKET = "audio"
+#: What a supervisor (systemd, Kubernetes) answers with a new start.
+EXIT_TEMPORARY = 5
 _END_SECONDS = 60
 
 
@@ -90,6 +92,7 @@ class Fleet:
         self._env = environment(env)
         self._running: dict[str, list[tuple[subprocess.Popen[bytes], TextIO]]] = {"run": [], "worker": []}
         self._serial = 0
+        self.restarted = 0
 
     def start(self, role: str) -> None:
         """Start one more."""
@@ -119,10 +122,19 @@ class Fleet:
         return [_wait(child, log) for child, log in running]
 
     def fallen(self) -> list[str]:
-        """Roles of processes that ended without being asked to."""
-        return [
-            role for role, pairs in self._running.items() for child, _ in pairs if child.poll() is not None
-        ]
+        """What ended without being asked to; who says "temporary, try again" is started again."""
+        found = []
+        for role, pairs in self._running.items():
+            for child, log in list(pairs):
+                code = child.poll()
+                if code == EXIT_TEMPORARY:
+                    pairs.remove((child, log))
+                    log.close()
+                    self.restarted += 1
+                    self.start(role)
+                elif code is not None:
+                    found.append(f"a process of {role} ended with {code}")
+        return found
 
 
 def _wait_ready(child: subprocess.Popen[bytes], log: TextIO) -> None:
@@ -174,12 +186,15 @@ def play(plan: Plan, folder: Path, ffmpeg: Path | str) -> Result:
         if not wait_until(lambda: bool(fleet.fallen()) or _completed(tracker) == plan.recordings, left):
             result.problems.append(f"not done after {plan.limit_seconds:.0f} s: {tracker.counts()}")
         result.seconds = time.monotonic() - began
-        result.problems += [f"a process of {role} ended by itself" for role in fleet.fallen()]
+        result.problems += fleet.fallen()
+        if fleet.restarted:
+            result.events["started again after exit code 5"] = fleet.restarted
         # What they were doing besides: a job's end, another look at something that is done.
         codes = fleet.end_all(signal.SIGTERM)
         if any(codes):
             result.problems.append(f"after SIGTERM they ended with {codes}, not all with 0")
-        _judge(plan, result, storage.emulator, tracker, server.url)
+        _count(result, storage.emulator, server.url)
+        _judge(plan, result, storage.emulator, tracker)
     return result
 
 
@@ -270,7 +285,7 @@ def _add(later: Iterator[int], appear: Any, *, until: int) -> None:
             return
 
 
-def _judge(plan: Plan, result: Result, bucket: WatchedStorage, tracker: Tracker, url: str) -> None:
+def _judge(plan: Plan, result: Result, bucket: WatchedStorage, tracker: Tracker) -> None:
     live = [item for item in bucket.objects(BUCKET) if "/metadata/" not in f"/{item.name}"]
     result.objects, result.generations = len(live), len(_made(bucket))
     twice = [name for name, count in Counter(_made(bucket)).items() if count > 1]
@@ -284,6 +299,8 @@ def _judge(plan: Plan, result: Result, bucket: WatchedStorage, tracker: Tracker,
             f"{len(live)} objects of {len(sources)} recordings in {result.generations} generations, "
             f"not {plan.recordings} of each"
         )
+    if result.problems:
+        return
     generations = {item.generation: item for item in live}
     for row in _rows(tracker):
         item = generations.get(row.generation or 0)
@@ -291,11 +308,14 @@ def _judge(plan: Plan, result: Result, bucket: WatchedStorage, tracker: Tracker,
             row.storage_path, row.crc32c, row.source_id
         ):  # fmt: skip
             result.problems.append(f"{row.name}: the database says {row.storage_path}, the bucket {item}")
+
+
+def _count(result: Result, bucket: WatchedStorage, url: str) -> None:
+    import psycopg
+
     if sessions := bucket.uploads.open_sessions():
         # A killed process leaves its session, which a bucket forgets after a week; a live one does not.
         result.events["upload sessions left by kills"] = len(sessions)
-    import psycopg
-
     with psycopg.connect(url) as connection:
         for outcome, count in connection.execute("SELECT outcome, count(*) FROM transfers GROUP BY outcome"):
             result.transfers[str(outcome)] = count

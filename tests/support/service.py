@@ -51,12 +51,16 @@ class World:
         """The service, as the program builds it."""
         settings = self.settings(overrides)
         with Tracker.open(settings, now=self.now) as tracker:
+            queue = tracker.job_queue() if settings.execution.backend == "procrastinate" else None
+            if queue is not None:
+                queue.prepare()
             service = Service(
                 settings,
                 tracker=tracker,
                 sources=build_sources(settings),
                 storage=StorageFactory.create(settings),
                 ffmpeg=lambda: find_ffmpeg(settings.processing.ffmpeg.path),
+                queue=queue,
                 now=lambda: self.now,
             )
             try:

@@ -122,6 +122,11 @@ def test_all_problems_of_a_file_stand_in_one_message(tmp_path: Path) -> None:
             ("email.enabled", "email.from_address", "email.to_addresses"),
         ),
         ("monitoring: {database_path: 'mysql://h/d'}", ("monitoring.database_path", "postgresql://")),
+        ("execution: {backend: procrastinate}", ("execution.backend", "monitoring.database_path")),
+        (
+            "execution: {backend: procrastinate}\nmonitoring: {database_path: audio.db}",
+            ("execution.backend", "monitoring.database_path", "postgresql://"),
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_both_named(
