@@ -339,6 +339,8 @@ class Service:
 
     def close(self) -> None:
         """Give connections back, after everything has ended. The tracker is its owner's to close."""
+        if self._discoverer is not None:
+            self._discoverer.release()
         for source in self.sources:
             source.close()
         self.storage.close()
