@@ -476,7 +476,9 @@ def test_extract_of_a_local_file_imports_no_database_and_no_google_client(
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_what_the_earlier_service_processed_is_taken_over_after_a_question(site: Site, tmp_path: Path) -> None:
+def test_what_the_earlier_service_processed_is_taken_over_after_a_question(
+    site: Site, tmp_path: Path
+) -> None:
     old = make_legacy(tmp_path / "old.db")
     looked = site.run("db", "import", str(old), "--dry-run")
     assert (looked.code, looked.out) == (0, f"{old}: 4 recordings, 3 of them completed\n")
