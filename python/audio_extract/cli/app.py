@@ -8,6 +8,7 @@ import sys
 import typer
 
 from audio_extract.cli import config, db
+from audio_extract.cli.audit import audit
 from audio_extract.cli.check import check
 from audio_extract.cli.completion import completion
 from audio_extract.cli.demo import demo
@@ -48,6 +49,7 @@ app.command("list", rich_help_panel=_TRACKER)(list_recordings)
 app.command(rich_help_panel=_TRACKER)(show)
 app.command(rich_help_panel=_TRACKER)(retry)
 app.command(rich_help_panel=_TRACKER)(forget)
+app.command(rich_help_panel=_TRACKER)(audit)
 app.command(rich_help_panel=_SETUP)(check)
 app.add_typer(config.app, name="config", rich_help_panel=_SETUP)
 app.add_typer(db.app, name="db", rich_help_panel=_SETUP)

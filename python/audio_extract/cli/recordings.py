@@ -53,7 +53,7 @@ def list_recordings(
         raise ConfigurationError(
             f"--state {unknown[0]}: there are {', '.join(_STATES)}", code="usage.invalid"
         )
-    with _tracker(invocation) as tracker:
+    with open_tracker(invocation) as tracker:
         page = tracker.listing(states=[State(name) for name in state or []], limit=limit)
     if as_json:
         typer.echo(json.dumps([row_values(row) for row in page.rows], ensure_ascii=False))
@@ -71,7 +71,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show everything that is known of one recording, and what happened to it."""
-    with _tracker(invocation) as tracker:
+    with open_tracker(invocation) as tracker:
         row = _find(tracker, recording)
         history = tracker.audit(row.id)
     values = row_values(row)
@@ -106,7 +106,7 @@ def retry(
     """Make recordings due at once, with all their attempts."""
     if failed == bool(recordings):
         raise ConfigurationError("name recordings, or say --failed", code="usage.invalid")
-    with _tracker(invocation) as tracker:
+    with open_tracker(invocation) as tracker:
         ids = tracker.failed_ids() if failed else [_find(tracker, word).id for word in recordings or []]
         if dry_run or not ids:
             _say_ids("would be due", ids)
@@ -118,7 +118,7 @@ def retry(
 @command
 def forget(invocation: Invocation, *, recordings: Ids, dry_run: DryRun = False) -> None:
     """Remove recordings from the tracker. What is stored stays; the next discovery finds them anew."""
-    with _tracker(invocation) as tracker:
+    with open_tracker(invocation) as tracker:
         ids = [_find(tracker, word).id for word in recordings]
         if dry_run:
             _say_ids("would be forgotten", ids)
@@ -192,7 +192,12 @@ def _find(tracker: Tracker, word: str) -> RecordingRow:
 
 
 @contextmanager
-def _tracker(invocation: Invocation) -> Iterator[Tracker]:
+def open_tracker(invocation: Invocation) -> Iterator[Tracker]:
+    """Open the database that the settings name, as it is.
+
+    Raises:
+        ConfigurationError: It holds nothing yet, or another version made it.
+    """
     from audio_extract.tracker.tracker import Tracker
 
     with Tracker.open(invocation.settings(), upgrade=False) as tracker:

@@ -141,6 +141,13 @@ class Queries:
             row = connection.execute(query.order_by(recordings.c.id).limit(1)).mappings().one_or_none()
         return None if row is None else _row(row)
 
+    def named(self, object_name: str) -> RecordingRow | None:
+        """Return the recording that an object's name was decided for."""
+        query = _rows().where(recordings.c.object_name == object_name)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _row(row)
+
     def audit(self, recording_id: str | None = None, *, limit: int = 1000) -> list[AuditEntry]:
         """Return what happened to one recording, or to all, oldest first; of more than `limit` the newest."""
         query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
