@@ -1,4 +1,4 @@
-"""``audio-extract audit``: what differs between the tracker and the destination is named, and nothing else."""
+"""``audio-extract audit``: what differs between tracker and destination is named, and nothing else."""
 
 from __future__ import annotations
 

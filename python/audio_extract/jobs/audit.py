@@ -33,7 +33,7 @@ class Difference:
 
     Attributes:
         kind: ``missing``: recorded as stored, and not there. ``different``: there, with other content.
-            ``unfinished``: there, of a recording that is not completed (the next round adopts or replaces it).
+            ``unfinished``: there, of a recording that is not completed; the next round looks at it.
             ``extra``: there, and no recording's.
         name: Of the object, or the path below the folder.
         recording_id: Whose; None for an extra one.
