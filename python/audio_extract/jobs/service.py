@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from audio_extract.discover import discover
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from audio_extract.jobs.queue_worker import QueueWorker
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Source
+    from audio_extract.sources.folder_watch import FolderWatch
     from audio_extract.storage.base import StorageAdapter
     from audio_extract.tracker import Claim, Tracker
     from audio_extract.tracker.job_queue import JobQueue
@@ -44,6 +45,8 @@ _RENEW_SECONDS = 20.0
 #: How often a running service looks for what became due.
 _DISPATCH_SECONDS = 5.0
 _RECOVER_SECONDS = 30.0
+#: After the moment from which a file counts as settled.
+_SETTLED_SECONDS = 0.1
 #: For what a job has left to say to the queue after its transfer ended.
 _END_JOBS_SECONDS = 10.0
 #: Kinds of errors that the next recording would meet too: the pool pauses instead of failing one by one.
@@ -149,6 +152,7 @@ class Service:
             now=now,
         )
         self._scheduler: BackgroundScheduler | None = None
+        self._watches: list[FolderWatch] = []
         self._dispatching = threading.Lock()
         self._stopping = threading.Event()
         self._paused_until = 0.0
@@ -210,6 +214,25 @@ class Service:
                 len(recovered.quarantined),
                 extra={"event": "leases.recovered"},
             )
+        for recording_id in recovered.pending:
+            self._reconcile(recording_id)
+
+    def _reconcile(self, recording_id: str) -> None:
+        """Look whether a dead worker's recording stands at the destination; else it is due as before."""
+        row = self.tracker.recording(recording_id)
+        if row is None or row.object_name is None:
+            return
+        claim = self.tracker.claim_one(recording_id, self._owner, self._now(), lease_seconds=_LEASE_SECONDS)
+        if claim is None:
+            return
+        is_adopted = False
+        try:
+            is_adopted = self._job.adopt(claim)
+        except AudioExtractError as error:
+            _log.warning("looking for what a dead worker stored of %s: %s", claim.name, error)
+        finally:
+            if not is_adopted:
+                self.tracker.release(claim, self._now(), reason="recovered")
 
     def run_once(
         self, *, full: bool = False, on_outcome: Callable[[Outcome], None] | None = None
@@ -221,6 +244,7 @@ class Service:
             on_outcome: Told of each transfer as it ends, in its thread.
         """
         self.recover()
+        self._guarded(self.sweep, "sweep")()
         report = self.discover(full=full)
         if self._queue is not None:
             report.deferred = self._queue.defer_due(self._now())
@@ -281,12 +305,16 @@ class Service:
         self.recover()
         every(_RECOVER_SECONDS, self.recover, "lease-recovery")
         if not only_take_jobs:
+            scheduler.add_job(self._guarded(self.sweep, "sweep"), id="sweep")
             self._schedule_discovery(scheduler, every)
         if self._queue is not None:
             every(_RECOVER_SECONDS, self._queue.recover_stalled, "stalled-jobs")
             if only_take_jobs or self.settings.execution.run_takes_jobs:
                 self._worker = self._start_worker(self._queue)
         scheduler.start()
+        if not only_take_jobs:
+            watches = (source.watch(self._look_when_settled(source)) for source in self.sources)
+            self._watches = [watch for watch in watches if watch is not None]
         _log.info("the service runs", extra={"event": "service.started"})
 
     def _schedule_discovery(
@@ -305,6 +333,24 @@ class Service:
             id="clean-up",
         )
 
+    def _look_when_settled(self, source: Source) -> Callable[[], None]:
+        """What to do when a source tells of a change: look once what changed has settled."""
+
+        def changed() -> None:
+            scheduler = self._scheduler
+            if scheduler is None:
+                return
+            # Each further change puts it off; the looks at intervals go on meanwhile.
+            scheduler.add_job(
+                self._guarded(self._discover_and_dispatch, "discovery"),
+                "date",
+                run_date=datetime.now(UTC) + timedelta(seconds=source.settle_seconds + _SETTLED_SECONDS),
+                id=f"changed-{source.name}",
+                replace_existing=True,
+            )
+
+        return changed
+
     def stop(self, grace_seconds: float = 25.0) -> bool:
         """End in order: no new work, wait for what runs, then stop the rest and give it back.
 
@@ -315,6 +361,9 @@ class Service:
             Whether every transfer finished by itself.
         """
         self._stopping.set()
+        for watch in self._watches:
+            watch.close()
+        self._watches = []
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
             self._scheduler = None
@@ -352,8 +401,26 @@ class Service:
 
     def clean_up(self) -> int:
         """Remove details older than the settings keep them; what says that something is done stays."""
+        self.sweep()
         days = self.settings.behavior.cleanup_old_records_days
         return self.tracker.cleanup(days, self._now()) if days > 0 else 0
+
+    def sweep(self) -> int:
+        """Remove what killed processes left at a destination folder; returns how many files.
+
+        Temporary files, and files under names of recordings that nobody will transfer any more, where no log
+        proves that they are whole: on gcsfuse a killed writer leaves half a file under the final name.
+        """
+        if self.storage.storage_type != "local":
+            return 0
+        removed = self.storage.remove_abandoned()
+        for name in self.tracker.abandoned_names():
+            standing = self.storage.stat(name)
+            if standing is not None and not standing.metadata:
+                _log.warning("removing %s: half a file, of a recording that is not wanted any more", name)
+                self.storage.delete(name)
+                removed += 1
+        return removed
 
     def dispatch_soon(self) -> None:
         """Look for due recordings now, for example after a person asked for one."""

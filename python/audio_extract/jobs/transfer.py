@@ -165,27 +165,23 @@ class TransferJob:
         named_before = name is not None
         serial = 1
         while serial <= _MAX_SERIAL:
-            if name is None:
-                name = plan.object_name(recording, self.settings, extension=extension, serial=serial)
-                if not self.tracker.assign_object_name(claim, name, self.now()):
-                    name, serial = None, serial + 1
-                    continue
-            standing = self.storage.stat(name)
-            if standing is not None:
-                whose = judge(
-                    standing.metadata,
-                    recording,
-                    plan_id,
-                    named_before=named_before,
-                    local=self.storage.storage_type == "local",
-                    replaces=self.settings.behavior.new_revisions == "replace",
-                )
-                if whose is Standing.OURS:
-                    self._adopt(claim, recording, standing, plan_id=plan_id, span=span)
-                    return True
-                if whose is Standing.FOREIGN:
-                    name, named_before, serial = None, False, serial + 1
-                    continue
+            candidate = name or plan.object_name(recording, self.settings, extension=extension, serial=serial)
+            standing = self.storage.stat(candidate)
+            whose = (
+                None
+                if standing is None
+                else self._judge(standing, recording, plan_id, named_before=named_before)
+            )
+            # Looked at before it is decided: a name that is ours by the database is one that was free.
+            if whose is Standing.FOREIGN or (
+                name is None and not self.tracker.assign_object_name(claim, candidate, self.now())
+            ):
+                name, named_before, serial = None, False, serial + 1
+                continue
+            name = candidate
+            if standing is not None and whose is Standing.OURS:
+                self._adopt(claim, recording, standing, plan_id=plan_id, span=span)
+                return True
             try:
                 report = self._transfer(
                     active, recording, source, name=name, plan_id=plan_id, span=span, replace=standing
@@ -199,6 +195,43 @@ class TransferJob:
             self._record(active, recording, name, report, plan_id=plan_id, span=span)
             return False
         raise InternalError(f"{recording.name}: {_MAX_SERIAL} names for it are taken by other objects")
+
+    def adopt(self, claim: Claim) -> bool:
+        """Complete a recording whose last holder died between storing it and writing that down.
+
+        Returns:
+            False: nothing of it stands at the destination, or it is not proven whole.
+
+        Raises:
+            AudioExtractError: The destination cannot be asked.
+        """
+        if claim.object_name is None or claim.revision is None or claim.created_at is None:
+            return False
+        recording = Recording(**claim.recording_fields())
+        plan_id = plan.plan_id(self.settings)
+        standing = self.storage.stat(claim.object_name)
+        if (
+            standing is None
+            or self._judge(standing, recording, plan_id, named_before=True) is not Standing.OURS
+        ):
+            return False
+        with self.traces.transfer(
+            attributes={"recording.id": claim.id, "recording.source": claim.source}
+        ) as span:
+            self._adopt(claim, recording, standing, plan_id=plan_id, span=span)
+        return True
+
+    def _judge(
+        self, standing: StoredFile, recording: Recording, plan_id: str, *, named_before: bool
+    ) -> Standing:
+        return judge(
+            standing.metadata,
+            recording,
+            plan_id,
+            named_before=named_before,
+            local=self.storage.storage_type == "local",
+            replaces=self.settings.behavior.new_revisions == "replace",
+        )
 
     def _extension(self, recording: Recording, source: Source, active: ActiveTransfer) -> str:
         codec = self.settings.processing.audio_format.codec

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import FileSource, HttpSource
+    from audio_extract.sources.folder_watch import FolderWatch
 
 SourceName: TypeAlias = Literal["drive", "local"]
 
@@ -155,6 +156,19 @@ class Source(Protocol):
 
     def token_provider(self) -> TokenProvider | None:
         """What the engine asks for access tokens; None where it needs none."""
+        ...
+
+    def watch(self, on_change: Callable[[], object]) -> FolderWatch | None:
+        """Hear of changes as they happen; None where only looking tells.
+
+        Args:
+            on_change: Called in another thread; must not raise.
+        """
+        ...
+
+    @property
+    def settle_seconds(self) -> float:
+        """So long after its last change a file is taken."""
         ...
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from audio_extract.sources.drive_files import REVISION_FIELDS, is_current, recor
 from audio_extract.sources.drive_listing import DriveFolder, DriveListing, DriveTree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import HttpSource
@@ -152,6 +152,14 @@ class DriveSource:
     def token_provider(self) -> TokenProvider | None:
         """What the engine asks for access tokens."""
         return self._client.token_provider
+
+    def watch(self, on_change: Callable[[], object]) -> None:
+        """Drive tells nobody by itself who cannot be reached from the internet."""
+
+    @property
+    def settle_seconds(self) -> float:
+        """A file is taken once it has a checksum, however young."""
+        return 0.0
 
     def close(self) -> None:
         """Close the connections."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import FileSource
+    from audio_extract.sources.folder_watch import FolderWatch
 
 _SETTING = "sources.local.path"
 #: Names that programs give files they have not finished; hidden files (with a dot first) are left out too.
@@ -126,6 +127,17 @@ class LocalSource:
     def engine_source(self, recording: Recording) -> FileSource:
         """How the engine reads a file."""
         return {"kind": "file", "path": str(self._path(recording.source_id)), "name": recording.name}
+
+    def watch(self, on_change: Callable[[], object]) -> FolderWatch:
+        """Hear of changes in the folder."""
+        from audio_extract.sources.folder_watch import FolderWatch
+
+        return FolderWatch(self._folder, recursive=self._include_subfolders, on_change=on_change)
+
+    @property
+    def settle_seconds(self) -> float:
+        """So long after its last change a file is taken."""
+        return self._settle_seconds
 
     def token_provider(self) -> TokenProvider | None:
         """Nobody has to sign in."""

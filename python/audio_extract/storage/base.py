@@ -144,6 +144,10 @@ class StorageAdapter(Protocol):
         """
         ...
 
+    def remove_abandoned(self) -> int:
+        """Remove temporary files that killed processes left; returns how many."""
+        ...
+
     def token_provider(self) -> TokenProvider | None:
         """What the engine asks for access tokens; None where it needs none."""
         ...

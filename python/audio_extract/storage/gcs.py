@@ -218,6 +218,10 @@ class GCSStorageAdapter:
             "if_generation_match": 0 if replace is None else replace.generation,
         }
 
+    def remove_abandoned(self) -> int:
+        """An object appears whole or not at all; a session that nobody goes on with ends after a week."""
+        return 0
+
     def token_provider(self) -> TokenProvider | None:
         """What the engine asks for access tokens."""
         return None if self._credentials is None else self._credentials.token

@@ -24,6 +24,10 @@ _NAME_CHARACTERS: Final = 40
 #: A worker on another machine renews its lease, and writes, more often than this.
 _LEASE_SECONDS: Final = 60.0
 _PART: Final = re.compile(r"\.(\d+)-\d+\.audio-extract\.part")
+#: The engine's, the adapter's own, and those of `check`; each names its process.
+_ANY: Final = re.compile(r"\..*\.(\d+)-\d+\.audio-extract\.part|\.audio-extract-(?:check-)?(\d+)-\d+")
+#: Who still writes writes more often than this, also on another machine, whose process ids say nothing here.
+_ABANDONED_SECONDS: Final = 900.0
 _STARTED: Final = time.time()
 
 _log = logging.getLogger(__name__)
@@ -53,3 +57,32 @@ def remove_leftovers(target: Path, *, own_pid: int, now: float, started: float =
             if is_certain and not is_running:
                 path.unlink()
                 _log.info("removed %s, which a process that was killed had left", path)
+
+
+def remove_abandoned(folder: Path, *, own_pid: int, now: float, started: float = _STARTED) -> int:
+    """Remove every temporary file below a folder whose process is gone and that was not written to lately.
+
+    Args:
+        folder: The destination.
+        own_pid: The caller's process id; after a container's restart it can be that of the process before.
+        now: The present time, in seconds since the epoch.
+        started: When this process began.
+
+    Returns:
+        How many.
+    """
+    removed = 0
+    for path in folder.rglob(".*"):
+        match = _ANY.fullmatch(path.name)
+        if match is None:
+            continue
+        # Cleaning up must not keep anybody from working; a file that stays does no harm.
+        with suppress(OSError):
+            modified = path.stat().st_mtime
+            pid = int(match[1] or match[2])
+            is_running = modified >= started if pid == own_pid else has_pid(pid)
+            if not is_running and now - modified > _ABANDONED_SECONDS:
+                path.unlink()
+                removed += 1
+                _log.info("removed %s, which a process that was killed had left", path)
+    return removed

@@ -31,7 +31,7 @@ from audio_extract.exceptions import (
     TransientError,
 )
 from audio_extract.storage.base import StorageCheck, StoredFile, checked_name
-from audio_extract.storage.leftovers import remove_leftovers
+from audio_extract.storage.leftovers import remove_abandoned, remove_leftovers
 from audio_extract.storage.mounts import MOUNTINFO, is_gcsfuse
 from audio_extract.storage.proof import proof_of, proven_metadata
 
@@ -213,6 +213,10 @@ class LocalStorageAdapter:
         if not is_direct:
             remove_leftovers(path, own_pid=os.getpid(), now=time.time())
         return {"kind": "file", "path": str(path), "overwrite": replace is not None, "direct": is_direct}
+
+    def remove_abandoned(self) -> int:
+        """Remove temporary files that killed processes left."""
+        return remove_abandoned(self.folder, own_pid=os.getpid(), now=time.time())
 
     def token_provider(self) -> TokenProvider | None:
         """Nobody has to sign in."""

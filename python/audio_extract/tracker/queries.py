@@ -141,6 +141,16 @@ class Queries:
             row = connection.execute(query.order_by(recordings.c.id).limit(1)).mappings().one_or_none()
         return None if row is None else _row(row)
 
+    def abandoned_names(self) -> list[str]:
+        """Return object names that were decided for recordings nobody will transfer any more by himself."""
+        query = select(recordings.c.object_name).where(
+            recordings.c.object_name.is_not(None),
+            recordings.c.storage_path.is_(None),
+            recordings.c.state.in_((State.SKIPPED, State.QUARANTINED)),
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def named(self, object_name: str) -> RecordingRow | None:
         """Return the recording that an object's name was decided for."""
         query = _rows().where(recordings.c.object_name == object_name)

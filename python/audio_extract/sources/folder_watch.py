@@ -1,0 +1,70 @@
+"""Hears of changes in a folder as they happen (inotify), so that nobody has to wait for the next sweep.
+
+A watch is a help and no more: a network mount says nothing of what others change, and the system's number of
+watches is limited. What it does not hear of, the sweep finds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+#: Changes that follow each other so closely are told of once.
+_DEBOUNCE_MILLISECONDS: Final = 500
+_STOP_SECONDS: Final = 5.0
+
+
+class FolderWatch:
+    """Watches one folder in a thread of its own, until it is closed.
+
+    Args:
+        folder: Which.
+        recursive: Whether folders inside count too.
+        on_change: Called after something changed; must not raise.
+    """
+
+    def __init__(self, folder: Path, *, recursive: bool, on_change: Callable[[], object]) -> None:
+        self._folder = folder
+        self._recursive = recursive
+        self._on_change = on_change
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="folder-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        self._thread.join(_STOP_SECONDS)
+
+    def _run(self) -> None:
+        import watchfiles
+
+        try:
+            # The library, told to pass over what it may not read, also passes over what is not there.
+            self._folder.stat()
+            for _changes in watchfiles.watch(
+                self._folder,
+                watch_filter=None,
+                debounce=_DEBOUNCE_MILLISECONDS,
+                recursive=self._recursive,
+                stop_event=self._stop,
+                rust_timeout=500,
+                raise_interrupt=False,
+                ignore_permission_denied=True,
+            ):
+                self._on_change()
+        except (OSError, RuntimeError) as error:
+            # RuntimeError is what the library makes of a file system or a system that cannot be watched.
+            _log.warning(
+                "%s cannot be watched (%s): new files are found at google_drive.check_interval_seconds",
+                self._folder,
+                error,
+                extra={"event": "watch.failed"},
+            )
