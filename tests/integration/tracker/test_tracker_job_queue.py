@@ -103,6 +103,27 @@ def test_more_than_one_batch_is_put_in_at_once(tracker: Tracker, queue: JobQueue
     assert len(set(jobs(url))) == 2_100
 
 
+def test_the_jobs_that_wait_are_read_once_a_batch_and_not_once_a_recording(
+    tracker: Tracker, queue: JobQueue, url: str
+) -> None:
+    tracker.record([recording(f"{number:04}") for number in range(2_100)], NOW)
+    assert queue.defer_due(after(1)) == 2_100
+    # Sessions count what they read for all to see when they end.
+    tracker.close()
+    query = (
+        "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables "
+        "WHERE relname = 'procrastinate_jobs' AND n_tup_ins = 2100"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(500):
+            row = connection.execute(query).fetchone()
+            if row is not None:
+                break
+            threading.Event().wait(0.02)
+    assert row is not None
+    assert row[0] < 20_000
+
+
 def test_a_job_that_somebody_else_put_in_at_that_moment_is_no_error(
     tracker: Tracker, queue: JobQueue, url: str
 ) -> None:
