@@ -76,7 +76,7 @@ ROUNDS ?= 200
 chaos: build test-tools ## Kill the service at every point, start it again, look at what is stored; ROUNDS=n ARGS="--seed n"
 	@PYTHONPATH=tests $(PYTHON) -m chaos --rounds $(ROUNDS) $(ARGS)
 
-chaos-scale: build test-tools ## 500 recordings, two services, four workers, kills and a database restart; ARGS="--seed N"
+chaos-scale: build test-tools ## 500 recordings, two services, four workers, kills, restarts of database and Redis; ARGS="--seed N"
 	@PYTHONPATH=tests $(PYTHON) -m chaos.scale $(ARGS)
 
 # ffprobe comes with the system's FFmpeg only. Where it cannot be installed, the tests that need it say so by name.

@@ -1,4 +1,4 @@
-"""Several services and workers on one PostgreSQL, while workers are killed and the database goes away.
+"""Several services and workers on one PostgreSQL, while processes are killed and servers go away.
 
 `make chaos-scale` plays it with 500 recordings and prints what came of it; the exit code is 1 unless there is
 one object for each recording, each made once. What was made is counted by the bucket: every generation it
@@ -34,6 +34,7 @@ from chaos.watched import WatchedStorage
 from support.cli import environment
 from support.databases import Postgresql, restartable_postgresql
 from support.engine import make_recording, wait_until
+from support.redis import RedisServer, redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ class Plan:
         service_kills: The same of services.
         worker_stops: How often a worker gets SIGTERM, and has to end with 0.
         database_restarts: How often PostgreSQL stops for some seconds.
+        redis_stops: The same of Redis, which forgets everything.
         seed: Of everything that is left to chance.
         limit_seconds: After this long without an end it has failed.
     """
@@ -67,6 +69,7 @@ class Plan:
     service_kills: int = 0
     worker_stops: int = 0
     database_restarts: int = 0
+    redis_stops: int = 0
     seed: int = 1
     limit_seconds: float = 1_500
 
@@ -160,6 +163,7 @@ def play(plan: Plan, folder: Path, ffmpeg: Path | str) -> Result:
         drive = stack.enter_context(EmulatorServer(DriveEmulator()))
         storage = stack.enter_context(EmulatorServer(WatchedStorage()))
         server = stack.enter_context(restartable_postgresql())
+        redis = stack.enter_context(redis_server())
         storage.emulator.create_bucket(BUCKET)
         # So that something is under way whenever a process is killed.
         storage.emulator.faults.add(Delay(seconds=0.1), kind="storage.upload_chunk", times=None)
@@ -169,7 +173,9 @@ def play(plan: Plan, folder: Path, ffmpeg: Path | str) -> Result:
         def appear(number: int) -> None:
             drive.emulator.add_file(path, name=f"Meeting {number}.mp4", parent=parent)
 
-        (folder / "audio_extract_config.yaml").write_text(yaml.safe_dump(_settings(server.url, parent)))
+        (folder / "audio_extract_config.yaml").write_text(
+            yaml.safe_dump(_settings(server.url, redis.url, parent))
+        )
         env = {"DRIVE_EMULATOR_HOST": drive.url, "STORAGE_EMULATOR_HOST": storage.url}
         fleet = Fleet(folder, env)
         stack.callback(fleet.end_all, signal.SIGKILL)
@@ -181,7 +187,7 @@ def play(plan: Plan, folder: Path, ffmpeg: Path | str) -> Result:
             for _ in range(count):
                 fleet.start(role)
         tracker = stack.enter_context(_tracker(server.url))
-        _disturb(plan, result, fleet, server, tracker, storage.emulator, appear)
+        _disturb(plan, result, fleet, {"database": server, "redis": redis}, storage.emulator, appear)
         left = plan.limit_seconds - (time.monotonic() - began)
         if not wait_until(lambda: bool(fleet.fallen()) or _completed(tracker) == plan.recordings, left):
             result.problems.append(f"not done after {plan.limit_seconds:.0f} s: {tracker.counts()}")
@@ -198,7 +204,7 @@ def play(plan: Plan, folder: Path, ffmpeg: Path | str) -> Result:
     return result
 
 
-def _settings(url: str, parent: str) -> dict[str, Any]:
+def _settings(url: str, redis_url: str, parent: str) -> dict[str, Any]:
     return {
         "google_drive": {
             "recordings_folder_id": parent, "days_to_look_back": 0, "check_interval_seconds": 2
@@ -207,6 +213,7 @@ def _settings(url: str, parent: str) -> dict[str, Any]:
         "processing": {"max_parallel_downloads": 2, "ffmpeg": {"encoders": 1}},
         "monitoring": {"database_path": url, "dashboard_port": 0, "health_port": 0},
         "execution": {"backend": "procrastinate"},
+        "redis": {"url": redis_url},
         # A fault is not the recording's: here nothing may end for want of attempts.
         "behavior": {"retry_attempts": 100, "retry_delay_seconds": 1},
     }  # fmt: skip
@@ -229,8 +236,7 @@ def _disturb(
     plan: Plan,
     result: Result,
     fleet: Fleet,
-    server: Postgresql,
-    tracker: Tracker,
+    servers: dict[str, Postgresql | RedisServer],
     bucket: WatchedStorage,
     appear: Any,
 ) -> None:
@@ -241,6 +247,7 @@ def _disturb(
         *["kill run"] * plan.service_kills,
         *["stop worker"] * plan.worker_stops,
         *["restart database"] * plan.database_restarts,
+        *["restart redis"] * plan.redis_stops,
     ]
     choice.shuffle(events)
     half = plan.recordings // 2
@@ -261,10 +268,10 @@ def _disturb(
                 if code := fleet.end(role, signal.SIGTERM, choice):
                     result.problems.append(f"a {role} ended with {code} after SIGTERM")
                 fleet.start(role)
-            case _:
-                server.stop()
+            case [_, name]:
+                servers[name].stop()
                 threading.Event().wait(choice.uniform(1, 4))
-                server.start()
+                servers[name].start()
     _add(later, appear, until=plan.recordings)
 
 
@@ -346,6 +353,7 @@ def main() -> int:
     parser.add_argument("--service-kills", type=int, default=2)
     parser.add_argument("--worker-stops", type=int, default=2)
     parser.add_argument("--database-restarts", type=int, default=1)
+    parser.add_argument("--redis-stops", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", type=Path, help="Keep the logs here.")
     values = vars(parser.parse_args())

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import yaml
 
-from audio_extract.emulator.faults import Answer, Stall
+from audio_extract.emulator.faults import Answer, Delay, Stall
 from audio_extract.jobs import Service
 from audio_extract.jobs.queue_worker import QueueWorker
 from chaos.scale import Plan, play
@@ -250,6 +250,25 @@ def test_what_runs_goes_on_while_the_database_is_away_and_jobs_are_taken_again_a
             worker.stop()
             assert worker.join(30) is True
         assert sorted(done) == ["1", "2"]
+
+
+def test_a_database_that_is_back_after_a_moment_does_not_hold_up_a_worker_for_a_minute(
+    here: World, recording: Path, url: str, postgresql: Postgresql
+) -> None:
+    here.add(recording, "One.mp4")
+    here.storage.emulator.faults.add(Delay(seconds=2), kind="storage.upload_chunk", times=1)
+    with member(here, url) as service, member(here, url) as worker:
+        service.run_once()
+        worker.start(only_take_jobs=True)
+        assert wait_until(lambda: here.moved()[1] == 1, 20)
+        postgresql.stop()
+        # Stored, and not written down: that is found out later, from the object.
+        assert wait_until(lambda: len(worker.active) == 0, 40)
+        assert len(here.objects()) == 1
+        postgresql.start()
+        here.add(recording, "Two.mp4")
+        assert service.run_once().found == 1
+        assert wait_until(lambda: len(here.objects()) == 2, 40)
 
 
 def put_in(url: str, recording_id: str) -> None:

@@ -52,6 +52,7 @@ _END_JOBS_SECONDS = 10.0
 #: Kinds of errors that the next recording would meet too: the pool pauses instead of failing one by one.
 _PAUSING = frozenset({"authentication", "configuration", "no_space"})
 _PAUSE_SECONDS = 60.0
+_DATABASE_PAUSE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -502,7 +503,8 @@ class Service:
             # The database itself: the lease runs out, and recovery takes the recording back.
             _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
             outcome = Outcome(claim, None, error=error)
-            self._pause()
+            # Not for long: the next claim asks the database before any byte is moved.
+            self._pause(_DATABASE_PAUSE_SECONDS)
         finally:
             self.active.remove(active)
         if self._on_outcome is not None:
@@ -521,9 +523,9 @@ class Service:
             if self._worker is not None:
                 self._worker.stop()
 
-    def _pause(self) -> None:
-        self._paused_until = time.monotonic() + _PAUSE_SECONDS
-        _log.warning("no new transfers for %.0f seconds: the next one would fail too", _PAUSE_SECONDS)
+    def _pause(self, seconds: float = _PAUSE_SECONDS) -> None:
+        self._paused_until = time.monotonic() + seconds
+        _log.warning("no new transfers for %.0f seconds: the next one would fail too", seconds)
 
     def _paused(self) -> bool:
         return time.monotonic() < self._paused_until

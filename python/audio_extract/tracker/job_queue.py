@@ -236,8 +236,8 @@ class JobQueue:
 
 def _due_without_job(connection: Connection, now: datetime) -> list[tuple[int, int]]:
     rows: list[tuple[int, int]] = []
-    # NOT IN, which is one pass over the jobs. For NOT EXISTS the planner takes a pass for each recording as long
-    # as it has no statistics, and those of a table that fills and empties all the time are never right.
+    # NOT IN, which is one pass over the jobs. For NOT EXISTS the planner takes a pass for each recording as
+    # long as it has no statistics, and those of a table that fills and empties all the time are never right.
     waiting = select(_jobs.c.queueing_lock).where(
         text("procrastinate_jobs.status = 'todo'"), _jobs.c.queueing_lock.is_not(None)
     )
