@@ -203,6 +203,8 @@ def test_only_one_of_several_services_looks_for_recordings_and_the_next_one_when
         here.add(recording, "Two.mp4")
         report = two.run_once()
         assert (report.found, report.discoverer_elsewhere) == (0, True)
+        # Its page and its metrics say what there is to do all the same.
+        assert b'queue_depth{state="pending"} 1.0' in two.metrics.render()
         one.stop()
         assert two.run_once().found == 1
 

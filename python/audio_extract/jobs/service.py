@@ -166,6 +166,7 @@ class Service:
         report = CycleReport()
         if self._discoverer is not None and not self._discoverer.is_this():
             report.discoverer_elsewhere = True
+            self._count_queue()
             return report
         for source in self.sources:
             with self._traces.span("discovery", {"source": source.name, "full": full}):
