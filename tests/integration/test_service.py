@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from audio_extract.emulator.faults import Answer, Delay, LoseAnswer, Stall
 from audio_extract.exceptions import PermissionDeniedError
-from audio_extract.tracker import State
+from audio_extract.tracker import Claim, Owner, State, Tracker
 from support.engine import make_recording, wait_until
 from support.service import BUCKET, World, world
 
@@ -36,6 +36,7 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield found
 
 
+DEAD = Owner("another-host", 1, "boot.namespace.1")
 NAME = "Weekly Sync - 2025/02/28 10:00 UTC - Recording.mp4"
 OBJECT = "dev/2025/02/Weekly Sync_2025-02-28_10-00_audio.mp3"
 
@@ -298,3 +299,118 @@ def test_somebody_elses_object_is_not_replaced_by_new_content(here: World, recor
         here.drive.emulator.change_revision(file_id)
         service.run_once()
     assert here.storage.emulator.object(BUCKET, OBJECT).read() == b"not ours"
+
+
+def test_what_a_dead_worker_had_stored_is_completed_even_if_the_recording_is_gone_by_then(
+    here: World, recording: Path
+) -> None:
+    file_id = here.add(recording, NAME)
+    with here.service() as service:
+        service.run_once()
+    for path in here.directory.glob("audio.db*"):
+        path.unlink()
+    with here.service() as service:
+        service.discover()
+        (claim,) = service.tracker.claim(DEAD, here.now, lease_seconds=60)
+        assert service.tracker.assign_object_name(claim, OBJECT, here.now)
+        here.drive.emulator.trash(file_id)
+        here.now += timedelta(seconds=61)
+        here.reset_counters()
+        assert service.run_once().due == 0
+        row = service.tracker.find(file_id)
+    assert row is not None
+    assert (row.status, row.storage_path) == ("completed", OBJECT)
+    assert here.moved() == (0, 0)
+
+
+def test_a_dead_worker_that_had_stored_nothing_leaves_a_recording_that_is_due(
+    here: World, recording: Path
+) -> None:
+    file_id = here.add(recording, NAME)
+    with here.service() as service:
+        service.discover()
+        (claim,) = service.tracker.claim(DEAD, here.now, lease_seconds=60)
+        assert service.tracker.assign_object_name(claim, OBJECT, here.now)
+        here.now += timedelta(seconds=61)
+        assert service.run_once().completed == 1
+        row = service.tracker.find(file_id)
+    assert row is not None
+    assert (row.status, row.crashes) == ("completed", 1)
+    assert here.objects() == [OBJECT]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "audio"
+
+
+def to(folder: Path) -> dict[str, Any]:
+    return {"storage": {"type": "local", "local": {"path": str(folder)}}}
+
+
+def test_a_file_of_somebody_else_is_never_named_as_ours_not_even_for_a_moment(
+    here: World, recording: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Who died right after naming it would have taken it for his own unfinished one.
+    theirs = folder / OBJECT.removeprefix("dev/")
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"somebody else's")
+    here.add(recording, NAME)
+    named: list[str] = []
+    assign = Tracker.assign_object_name
+
+    def watched(tracker: Tracker, claim: Claim, name: str, now: datetime) -> bool:
+        named.append(name)
+        return assign(tracker, claim, name, now)
+
+    monkeypatch.setattr(Tracker, "assign_object_name", watched)
+    with here.service(to(folder)) as service:
+        assert service.run_once().completed == 1
+    assert len(named) == 1
+    assert named != [theirs.relative_to(folder).as_posix()]
+    assert theirs.read_bytes() == b"somebody else's"
+
+
+def test_half_a_file_of_a_recording_that_nobody_wants_any_more_is_removed(
+    here: World, recording: Path, folder: Path
+) -> None:
+    file_id = here.add(recording, NAME)
+    name = OBJECT.removeprefix("dev/")
+    with here.service(to(folder)) as service:
+        service.discover()
+        (claim,) = service.tracker.claim(DEAD, here.now, lease_seconds=60)
+        assert service.tracker.assign_object_name(claim, name, here.now)
+        # As a killed writer leaves it on gcsfuse.
+        half = folder / name
+        half.parent.mkdir(parents=True)
+        half.write_bytes(b"ID3 and then")
+        mine = half.with_name("holiday.mp3")
+        mine.write_bytes(b"mine")
+        here.drive.emulator.trash(file_id)
+        here.now += timedelta(seconds=61)
+        service.run_once()
+        # It was not yet known to be gone when the round began.
+        service.run_once()
+        row = service.tracker.find(file_id)
+    assert row is not None
+    assert row.status == "skipped"
+    assert not half.exists()
+    assert mine.exists()
+
+
+def test_a_round_ends_only_after_its_last_transfer_was_counted(
+    here: World, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.add(recording, NAME)
+    told = threading.Event()
+
+    def slow(_outcome: object) -> None:
+        # What tells people may take its time.
+        told.wait(0.3)
+        told.set()
+
+    with here.service() as service:
+        monkeypatch.setattr(service, "_on_outcome", slow)
+        report = service.run_once()
+    assert told.is_set()
+    assert report.completed == 1

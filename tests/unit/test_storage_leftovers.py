@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audio_extract.storage.leftovers import remove_leftovers
+from audio_extract.storage.leftovers import remove_abandoned, remove_leftovers
 
 SHORT = "a[1]_2025-01-29_10-00_audio.mp3"
 LONG = "x" * 60 + "_2025-01-29_10-00_audio.mp3"
@@ -70,6 +70,40 @@ def test_other_files_are_not_touched(tmp_path: Path, gone: int) -> None:
 def test_a_folder_that_is_not_there_has_none(tmp_path: Path) -> None:
     remove_leftovers(tmp_path / "2025" / SHORT, own_pid=OWN, now=NOW)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", [".a.{pid}-3.audio-extract.part", ".audio-extract-{pid}-0", ".audio-extract-check-{pid}-140"]
+)
+def test_temporary_files_anywhere_go_when_their_process_has_and_nobody_wrote_lately(
+    tmp_path: Path, gone: int, name: str
+) -> None:
+    folder = tmp_path / "2025" / "01"
+    folder.mkdir(parents=True)
+
+    def survives(pid: int, age: float) -> bool:
+        path = folder / name.format(pid=pid)
+        path.write_bytes(b"half")
+        os.utime(path, (NOW - age, NOW - age))
+        removed = remove_abandoned(tmp_path, own_pid=OWN, now=NOW, started=NOW - 5000)
+        assert removed == (not path.exists())
+        return path.exists()
+
+    assert not survives(gone, age=1000)
+    # Another machine's process may have that number.
+    assert survives(gone, age=100)
+    assert survives(os.getpid(), age=100_000)
+    assert not survives(OWN, age=6000)
+    assert survives(OWN, age=4000)
+
+
+def test_only_what_this_program_names_so_is_abandoned(tmp_path: Path, gone: int) -> None:
+    others = [SHORT, f".{SHORT}.part", f"a.{gone}-3.audio-extract.part", ".audio-extract-notes", ".bashrc"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"mine")
+        os.utime(tmp_path / name, (0, 0))
+    assert remove_abandoned(tmp_path, own_pid=OWN, now=NOW) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
 
 
 def test_the_names_are_those_that_the_engine_gives() -> None:

@@ -325,7 +325,7 @@ class Service:
         from apscheduler.triggers.cron import CronTrigger
 
         every(self.settings.google_drive.check_interval_seconds, self._discover_and_dispatch, "discovery")
-        every(_DISPATCH_SECONDS, lambda: self._dispatch(self._log_outcome), "dispatch")
+        every(_DISPATCH_SECONDS, self._dispatch, "dispatch")
         reconcile = self._guarded(lambda: self.discover(full=True), "reconcile")
         hours = self.settings.behavior.reconcile_hours
         scheduler.add_job(reconcile, "interval", seconds=hours * 3600, id="reconcile")
@@ -433,12 +433,7 @@ class Service:
 
     def _discover_and_dispatch(self) -> None:
         self.discover()
-        self._dispatch(self._log_outcome)
-
-    def _log_outcome(self, _outcome: Outcome) -> None:
-        # Written down already; a free place may be taken at once.
-        if not self._stopping.is_set():
-            self._dispatch(self._log_outcome)
+        self._dispatch()
 
     def take(self, recording_id: str) -> Outcome | None:
         """Transfer one recording if it is due and nobody else has it; what a job asks for.
@@ -473,8 +468,12 @@ class Service:
         worker.start()
         return worker
 
-    def _dispatch(self, ended: Callable[[Outcome], None]) -> int:
-        """Fill the free places of the pool with what is due, or put it into the queue; returns how many."""
+    def _dispatch(self, counts: Callable[[Outcome], None] | None = None) -> int:
+        """Fill the free places of the pool with what is due, or put it into the queue; returns how many.
+
+        Args:
+            counts: Told of each transfer's end; without it, one that ends makes place for the next.
+        """
         if self._queue is not None:
             return self._queue.defer_due(self._now())
         with self._dispatching:
@@ -483,33 +482,39 @@ class Service:
                 return 0
             claims = self.tracker.claim(self._owner, self._now(), limit=free, lease_seconds=_LEASE_SECONDS)
             for claim in claims:
-                self._begin(claim, ended)
+                self._begin(claim, counts)
             return len(claims)
 
-    def _begin(self, claim: Claim, ended: Callable[[Outcome], None]) -> None:
+    def _begin(self, claim: Claim, counts: Callable[[Outcome], None] | None) -> None:
         active = ActiveTransfer(claim, self._now())
         self.active.add(active)
 
         def work() -> None:
-            ended(self._carry_out(active))
+            self._carry_out(active, counts)
+            if counts is None and not self._stopping.is_set():
+                # Written down already; the free place may be taken at once.
+                self._dispatch()
 
         threading.Thread(target=work, name=f"transfer-{claim.id}").start()
 
-    def _carry_out(self, active: ActiveTransfer) -> Outcome:
+    def _carry_out(self, active: ActiveTransfer, counts: Callable[[Outcome], None] | None = None) -> Outcome:
         claim = active.claim
         try:
-            outcome = self._job.carry_out(active)
-            self._consider_pausing(outcome)
-        except AudioExtractError as error:
-            # The database itself: the lease runs out, and recovery takes the recording back.
-            _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
-            outcome = Outcome(claim, None, error=error)
-            # Not for long: the next claim asks the database before any byte is moved.
-            self._pause(_DATABASE_PAUSE_SECONDS)
+            try:
+                outcome = self._job.carry_out(active)
+                self._consider_pausing(outcome)
+            except AudioExtractError as error:
+                # The database itself: the lease runs out, and recovery takes the recording back.
+                _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
+                outcome = Outcome(claim, None, error=error)
+                # Not for long: the next claim asks the database before any byte is moved.
+                self._pause(_DATABASE_PAUSE_SECONDS)
+            # Before its place is free: who waits for the last one then knows of all.
+            for told in (self._on_outcome, counts):
+                if told is not None:
+                    told(outcome)
         finally:
             self.active.remove(active)
-        if self._on_outcome is not None:
-            self._on_outcome(outcome)
         return outcome
 
     def _consider_pausing(self, outcome: Outcome) -> None:
