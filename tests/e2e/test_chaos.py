@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from audio_extract.tracker.states import Event
 from chaos.points import NOT_HERE, POINTS, PRELUDES, REQUESTS
 from chaos.rounds import kitchen
@@ -13,6 +15,7 @@ from chaos.schedule import schedule
 DATABASES = ("sqlite", "postgresql")
 
 
+@pytest.mark.timeout(600)
 def test_killed_anywhere_every_recording_ends_as_one_object(tmp_path: Path) -> None:
     hits: Counter[str] = Counter()
     with kitchen(tmp_path, DATABASES) as shared:
