@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--at", choices=POINTS, action="append", help="only here, one life after the other")
     parser.add_argument("--destination", choices=DESTINATIONS, default="bucket", help="with --at")
     parser.add_argument("--faults", action="store_true", help="with --at: the network fails too")
+    parser.add_argument("--trashes", action="store_true", help="with --at: a recording is gone then")
     options = parser.parse_args()
     seed = SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     databases = tuple(options.database or ("sqlite", "postgresql"))
@@ -39,6 +40,7 @@ def main() -> int:
             database=databases[0],
             destination=options.destination,
             faults=options.faults,
+            trashes=options.trashes,
             seed=seed,
         )
         plans = iter([again] * options.rounds)

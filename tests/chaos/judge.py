@@ -63,7 +63,7 @@ class Destination:
 def judge(
     database_url: str,
     destination: Destination,
-    expected: Mapping[str, tuple[str, State]],
+    expected: Mapping[str, tuple[str, set[State]]],
     sounds: dict[str, bytes],
 ) -> Iterator[str]:
     """Say what is not as it must be.
@@ -71,18 +71,18 @@ def judge(
     Args:
         database_url: The tracker's database.
         destination: Where audio went.
-        expected: Of each recording its id and where it must have ended.
+        expected: Of each recording its id and where it may have ended.
         sounds: The audio that each must give, without the tag that names it; what is not known yet is added.
     """
     stored = destination.audio()
     known: set[str] = set()
     with Tracker.open(database_url, upgrade=False) as tracker:
-        for name, (source_id, state) in expected.items():
+        for name, (source_id, states) in expected.items():
             row = tracker.find(source_id)
-            if row is None or row.status != state:
-                yield f"{name} is {row.status if row else 'unknown'} and not {state}: {row}"
+            if row is None or row.status not in states:
+                yield f"{name} is {row.status if row else 'unknown'} and not {', '.join(states)}: {row}"
                 continue
-            if state is not State.COMPLETED:
+            if row.status != State.COMPLETED:
                 continue
             content = stored.get(row.storage_path or "")
             if content is None:

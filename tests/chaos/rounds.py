@@ -54,6 +54,7 @@ class Plan:
         database: ``sqlite`` or ``postgresql``.
         destination: ``bucket``, ``folder``, or ``mount``: a folder that says it is gcsfuse.
         faults: Whether the network fails too.
+        trashes: Whether a recording is gone before the service is started again.
         seed: Of everything that is drawn.
     """
 
@@ -62,19 +63,22 @@ class Plan:
     destination: str
     faults: bool
     seed: int
+    trashes: bool = False
 
     def __str__(self) -> str:
         """For a person."""
         points = ", then ".join(point or "a random moment" for point in self.points) or "nothing"
         faults = ", network faults" if self.faults else ""
-        return f"{points} ({self.database}, {self.destination}{faults})"
+        gone = ", then a recording is trashed" if self.trashes else ""
+        return f"{points}{gone} ({self.database}, {self.destination}{faults})"
 
     def command(self) -> str:
         """How to do it again."""
         points = "".join(f" --at '{point}'" for point in self.points)
         faults = " --faults" if self.faults else ""
         where = f"--database {self.database} --destination {self.destination}"
-        return f"--rounds 1 {where}{faults}{points} --seed {self.seed}"
+        gone = " --trashes" if self.trashes else ""
+        return f"--rounds 1 {where}{faults}{gone}{points} --seed {self.seed}"
 
 
 @dataclass(slots=True)
@@ -257,6 +261,11 @@ class Round:
         """Start again until nothing is due; the network is well by then."""
         for server in (self._drive, self._storage):
             server.emulator.faults.clear()
+        if self._plan.trashes:
+            self._drive.emulator.trash(self._files["Alpha"])
+        for path in self._folder.rglob(".*"):
+            # As if it had lain there for long: a killed writer elsewhere cannot be told from a slow one.
+            os.utime(path, (0, 0))
         for number in range(MOST_LIVES):
             # What the change feed does not tell, such as other selection rules, a full look finds.
             report = self._life(full=number > 0)
@@ -291,7 +300,9 @@ class Round:
         }
 
     def _judge(self) -> None:
-        states = {"Alpha": State.COMPLETED, "Beta": State.COMPLETED, "Broken": self._broken}
+        done = {State.COMPLETED}
+        gone = {State.COMPLETED, State.SKIPPED} if self._plan.trashes else done
+        states = {"Alpha": gone, "Beta": done, "Broken": {self._broken}}
         destination = Destination(
             storage=self._storage.emulator,
             bucket=BUCKET if self._plan.destination == "bucket" else None,

@@ -44,8 +44,14 @@ def schedule(
             database=databases[number % len(databases)],
             destination="bucket" if needs_bucket else random.choice(DESTINATIONS),
             faults=number % 3 == 1,
+            # What a service had received but not answered may still come to be after that.
+            trashes=not needs_bucket and number % 4 == 2 and not _has_prelude(points),
             seed=random.randrange(1 << 32),
         )
+
+
+def _has_prelude(points: tuple[str | None, ...]) -> bool:
+    return any(point is not None and point.partition(" ")[2] in set(PRELUDES) for point in points)
 
 
 def _rarest(points: tuple[str, ...], hits: Mapping[str, int], random: Random) -> str:
