@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import json
 import logging
 import smtplib
 import socketserver
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from audio_extract.notify import EmailNotifier
-from audio_extract.settings.service_sections import Email
+from audio_extract.exceptions import ConfigurationError
+from audio_extract.notify import AppriseNotifier, EmailNotifier, Ending, Notifiers, WebhookNotifier
+from audio_extract.settings import load_settings
+from audio_extract.settings.service_sections import AppriseSettings, Email, Webhook
 
 
 def settings(**changes: Any) -> Email:
@@ -26,13 +31,48 @@ def settings(**changes: Any) -> Email:
     return Email(**{**values, **changes})
 
 
+def stored(name: str = "Weekly.mp4") -> Ending:
+    return Ending(
+        id="7-2",
+        at=datetime(2026, 1, 29, 10, 0, tzinfo=UTC),
+        recording_id="7",
+        name=name,
+        source="drive",
+        source_id="1AbC",
+        status="completed",
+        storage_type="gcs",
+        bucket="audio",
+        storage_path="dev/2026/01/Weekly_audio.mp3",
+        size_bytes=100,
+        crc32c="AAAAAA==",
+        generation=5,
+        audio_seconds=60.0,
+        trace_id="00ff",
+    )
+
+
+def failed(text: str) -> Ending:
+    return Ending(
+        id="7-3",
+        at=datetime(2026, 1, 29, 10, 0, tzinfo=UTC),
+        recording_id="7",
+        name="Weekly.mp4",
+        source="drive",
+        source_id="1AbC",
+        status="failed",
+        text=text,
+        code="source.network",
+        next_attempt_at=datetime(2026, 1, 29, 10, 5, tzinfo=UTC),
+    )
+
+
 def sent(notifier_settings: Email, failures: int, successes: int = 0) -> list[EmailMessage]:
     messages: list[EmailMessage] = []
     notifier = EmailNotifier(notifier_settings, send=messages.append)
     for number in range(failures):
-        notifier.failed(f"recording {number}: no sound")
+        notifier.tell(failed(f"recording {number}: no sound"))
     for number in range(successes):
-        notifier.stored(f"recording {number}")
+        notifier.tell(stored(f"recording {number}"))
     notifier.close()
     return messages
 
@@ -59,7 +99,7 @@ def test_nothing_is_sent_unless_enabled() -> None:
 def test_a_name_with_line_breaks_cannot_add_a_header() -> None:
     messages: list[EmailMessage] = []
     notifier = EmailNotifier(settings(on_success=True), send=messages.append)
-    notifier.stored("x\r\nBcc: everybody@example.com")
+    notifier.tell(stored("x\r\nBcc: everybody@example.com"))
     notifier.close()
     assert messages[0]["Bcc"] is None
 
@@ -76,8 +116,8 @@ def test_a_mail_server_that_fails_is_logged_and_the_next_message_is_sent(
 
     notifier = EmailNotifier(settings(), send=send)
     with caplog.at_level(logging.WARNING):
-        notifier.failed("one")
-        notifier.failed("two")
+        notifier.tell(failed("one"))
+        notifier.tell(failed("two"))
         notifier.close()
     assert len(messages) == 2
     assert "gone" in caplog.text
@@ -124,7 +164,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 def test_a_message_arrives_at_a_mail_server(mailbox: Mailbox) -> None:
     notifier = EmailNotifier(settings(smtp_port=mailbox.server_address[1]))
-    notifier.failed("Weekly.mp4: no sound")
+    notifier.tell(failed("Weekly.mp4: no sound"))
     notifier.close()
     [raw] = mailbox.received
     assert "Weekly.mp4: no sound" in message_from_bytes(raw).get_payload()
@@ -136,9 +176,173 @@ def test_a_password_is_not_sent_over_a_connection_without_tls(
     port = mailbox.server_address[1]
     notifier = EmailNotifier(settings(smtp_port=port, smtp_user="me", smtp_password=SecretStr("canary")))
     with caplog.at_level(logging.WARNING):
-        notifier.failed("Weekly.mp4")
+        notifier.tell(failed("Weekly.mp4"))
         notifier.close()
     assert mailbox.received == []
     assert "AUTH" not in mailbox.commands
     assert "no TLS" in caplog.text
     assert "canary" not in caplog.text
+
+
+class Receiver(ThreadingHTTPServer):
+    """A program that is told; answers what it was told to answer, then 200."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Post)
+        self.answers: list[int] = []
+        self.received: list[tuple[dict[str, str], dict[str, Any]]] = []
+
+    @property
+    def place(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+
+class _Post(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append((dict(self.headers), json.loads(body)))
+        status = self.server.answers.pop(0) if self.server.answers else 200
+        self.send_response(status)
+        if status == 307:
+            self.send_header("Location", f"http://{self.server.place}/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Not to stderr."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def webhook(receiver: Receiver, **changes: Any) -> WebhookNotifier:
+    values = {"url": f"http://{receiver.place}/hook", **changes}
+    return WebhookNotifier(Webhook(**values), source="//host/audio-extract/development", waits=(0.01, 0.01))
+
+
+def test_a_program_gets_a_cloud_event_for_each_ending(receiver: Receiver) -> None:
+    notifier = webhook(receiver, headers={"Authorization": "Bearer canary"})
+    notifier.tell(stored())
+    notifier.tell(failed("no network"))
+    notifier.close()
+    (headers, done), (_, wrong) = receiver.received
+    assert headers["Content-Type"] == "application/cloudevents+json; charset=utf-8"
+    assert headers["Authorization"] == "Bearer canary"
+    assert done == {
+        "specversion": "1.0",
+        "id": "7-2",
+        "source": "//host/audio-extract/development",
+        "type": "audio-extract.recording.completed",
+        "subject": "dev/2026/01/Weekly_audio.mp3",
+        "time": "2026-01-29T10:00:00+00:00",
+        "datacontenttype": "application/json",
+        "data": {
+            "recording_id": "7",
+            "name": "Weekly.mp4",
+            "source": "drive",
+            "source_id": "1AbC",
+            "status": "completed",
+            "storage_type": "gcs",
+            "bucket": "audio",
+            "storage_path": "dev/2026/01/Weekly_audio.mp3",
+            "size_bytes": 100,
+            "crc32c": "AAAAAA==",
+            "generation": 5,
+            "audio_seconds": 60.0,
+            "trace_id": "00ff",
+        },
+    }
+    assert wrong["type"] == "audio-extract.recording.failed"
+    assert wrong["data"]["message"] == "no network"
+    assert wrong["data"]["next_attempt_at"] == "2026-01-29T10:05:00+00:00"
+
+
+def test_an_event_that_is_not_wanted_is_not_posted(receiver: Receiver) -> None:
+    notifier = webhook(receiver, on_success=False)
+    notifier.tell(stored())
+    notifier.tell(failed("no network"))
+    notifier.close()
+    assert [event["id"] for _, event in receiver.received] == ["7-3"]
+
+
+def test_a_program_that_is_busy_is_asked_again_with_the_same_id(receiver: Receiver) -> None:
+    receiver.answers = [503, 429]
+    notifier = webhook(receiver)
+    notifier.tell(stored())
+    while len(receiver.received) < 3:
+        threading.Event().wait(0.01)
+    notifier.close()
+    assert [event["id"] for _, event in receiver.received] == ["7-2"] * 3
+
+
+@pytest.mark.parametrize("status", [400, 307])
+def test_a_refusal_is_final_is_logged_and_the_next_event_is_posted(
+    receiver: Receiver, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers = [status]
+    notifier = webhook(receiver, url=f"http://user:canary@{receiver.place}/hook?token=canary")
+    with caplog.at_level(logging.WARNING):
+        notifier.tell(stored())
+        notifier.tell(failed("no network"))
+        notifier.close()
+    assert [event["id"] for _, event in receiver.received] == ["7-2", "7-3"]
+    assert f"HTTP {status}" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_a_program_that_is_away_delays_nothing_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with Receiver() as server:
+        gone = server.place
+    notifier = WebhookNotifier(Webhook(url=SecretStr(f"http://{gone}/?token=canary")), source="x", waits=())
+    with caplog.at_level(logging.WARNING):
+        notifier.tell(stored())
+        notifier.close()
+    assert "127.0.0.1 took no event: ConnectionError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_apprise_tells_its_services_in_words(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    urls = [SecretStr(f"json://canary:canary@{receiver.place}/a"), SecretStr(f"json://{receiver.place}/b")]
+    receiver.answers = [500]
+    notifier = AppriseNotifier(AppriseSettings(urls=urls, failure_threshold=2))
+    with caplog.at_level(logging.DEBUG):
+        notifier.tell(stored())
+        notifier.tell(failed("one"))
+        notifier.tell(failed("two"))
+        notifier.close()
+    assert [event["title"] for _, event in receiver.received] == ["audio-extract: 2 recordings failed"] * 2
+    assert receiver.received[1][1]["message"] == "one\n\ntwo"
+    assert "number 1 (JSON) took no message" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_a_url_that_apprise_does_not_know_is_named_by_its_number() -> None:
+    urls = [SecretStr("json://127.0.0.1"), SecretStr("nonsense://canary")]
+    with pytest.raises(ConfigurationError, match="number 2") as caught:
+        AppriseNotifier(AppriseSettings(urls=urls))
+    assert "canary" not in str(caught.value)
+
+
+def test_nobody_is_told_unless_somebody_is_configured() -> None:
+    assert not Notifiers.from_settings(load_settings(overrides={}, environ={}))
+    everybody = {
+        "email": {
+            "enabled": True,
+            "smtp_host": "h",
+            "from_address": "a@b.example",
+            "to_addresses": ["c@d.example"],
+        },
+        "apprise": {"urls": ["json://127.0.0.1"]},
+        "webhook": {"url": "http://127.0.0.1"},
+    }
+    settings = load_settings(overrides={"monitoring": {"notifications": everybody}}, environ={})
+    assert len(Notifiers.from_settings(settings)._notifiers) == 3

@@ -123,7 +123,9 @@ def uncommented(text: str) -> str:
 def _keys(document: dict[str, Any], above: str = "") -> set[str]:
     found: set[str] = set()
     for name, value in document.items():
-        found |= _keys(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}"}
+        # An empty one is a value; sections have keys.
+        is_section = isinstance(value, dict) and value
+        found |= _keys(value, f"{above}{name}.") if is_section else {f"{above}{name}"}
     return found
 
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.jobs.service import Service
     from audio_extract.jobs.transfer import Outcome
-    from audio_extract.notify import EmailNotifier
+    from audio_extract.notify import Notifiers
     from audio_extract.settings import Settings
     from audio_extract.telemetry.traces import Traces
+    from audio_extract.tracker import Tracker
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     """
     from audio_extract import _engine
     from audio_extract.jobs.service import Service
-    from audio_extract.notify import EmailNotifier
+    from audio_extract.notify import Notifiers
     from audio_extract.settings import bucket_key_file, drive_key_file, require_destination, require_source
     from audio_extract.sources.factory import build_sources
     from audio_extract.storage.factory import StorageFactory
@@ -49,9 +50,9 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     storage = StorageFactory.create(settings)
     metrics = Metrics()
     metrics.set_build(version=metadata.version("audio-extract"), engine=_engine.__version__)
-    notifier = EmailNotifier(settings.monitoring.notifications.email)
+    notifiers = Notifiers.from_settings(settings)
     with ExitStack() as stack:
-        stack.callback(notifier.close)
+        stack.callback(notifiers.close)
         tracker = stack.enter_context(Tracker.open(settings))
         queue = tracker.job_queue() if settings.execution.backend == "procrastinate" else None
         if queue is not None:
@@ -64,23 +65,52 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
             ffmpeg=ffmpeg,
             traces=traces,
             metrics=metrics,
-            on_outcome=lambda outcome: _tell(notifier, outcome),
+            on_outcome=(lambda outcome: _tell(notifiers, outcome, tracker, settings)) if notifiers else None,
             queue=queue,
         )
         stack.callback(service.close)
         yield service
 
 
-def _tell(notifier: EmailNotifier, outcome: Outcome) -> None:
-    """Tell people how a transfer ended; one that was stopped is no news."""
-    from audio_extract.failure_texts import failure_text
+def _tell(notifiers: Notifiers, outcome: Outcome, tracker: Tracker, settings: Settings) -> None:
+    """Tell how a transfer ended; one that was stopped, and what stood there already, is no news."""
+    from datetime import UTC, datetime
 
-    error, name = outcome.error, outcome.claim.name
-    if error is not None:
-        if error.kind != "cancelled":
-            notifier.failed(failure_text(error.code, name, error.message))
-    elif outcome.state == "completed" and not outcome.adopted:
-        notifier.stored(name)
+    from audio_extract.exceptions import AudioExtractError
+    from audio_extract.failure_texts import failure_text
+    from audio_extract.notify import Ending
+
+    error, claim = outcome.error, outcome.claim
+    if outcome.state is None or outcome.adopted or (error is not None and error.kind == "cancelled"):
+        return
+    try:
+        row = tracker.recording(claim.id)
+    except AudioExtractError:
+        # The database went away just now; what is known of the ending has to do.
+        row = None
+    is_stored = error is None and row is not None
+    notifiers.tell(
+        Ending(
+            id=f"{claim.id}-{claim.token}",
+            at=datetime.now(UTC),
+            recording_id=claim.id,
+            name=claim.name,
+            source=claim.source,
+            source_id=claim.source_id,
+            status=outcome.state.value,
+            text="" if error is None else failure_text(error.code, claim.name, error.message),
+            code=None if error is None else error.code,
+            next_attempt_at=None if row is None or error is None else row.next_attempt_at,
+            bucket=settings.bucket_name if is_stored and settings.storage_type == "gcs" else None,
+            storage_type=row.storage_type if is_stored and row else None,
+            storage_path=row.storage_path if is_stored and row else None,
+            size_bytes=row.stored_size_bytes if is_stored and row else None,
+            crc32c=row.crc32c if is_stored and row else None,
+            generation=row.generation if is_stored and row else None,
+            audio_seconds=row.audio_seconds if is_stored and row else None,
+            trace_id=row.trace_id if row else None,
+        )
+    )
 
 
 def ffmpeg_finder(settings: Settings) -> Callable[[], FoundFfmpeg]:

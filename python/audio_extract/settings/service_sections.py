@@ -31,10 +31,30 @@ class Email(Section):
     failure_threshold: int = key(1, "How many failures make a message.", ge=1)
 
 
+class AppriseSettings(Section):
+    """Notification through Apprise: Slack, Discord, Teams, ntfy and many more."""
+
+    urls: list[SecretStr] = key([], "Apprise's URLs; better as ${SLACK_URL} than as text here.")
+    on_failure: bool = key(True, "Send when recordings failed.")
+    on_success: bool = key(False, "Send when a recording is done.")
+    failure_threshold: int = key(1, "How many failures make a message.", ge=1)
+
+
+class Webhook(Section):
+    """A CloudEvent (JSON, HTTP POST) for each transfer that ended."""
+
+    url: SecretStr | None = key(None, "Where it is posted to.")
+    headers: dict[str, SecretStr] = key({}, "More headers, such as Authorization.")
+    on_failure: bool = key(True, "Post when a recording failed.")
+    on_success: bool = key(True, "Post when a recording is done.")
+
+
 class Notifications(Section):
     """Who is told what."""
 
     email: Email = key(Email, "By e-mail.")
+    apprise: AppriseSettings = key(AppriseSettings, "Through Apprise.")
+    webhook: Webhook = key(Webhook, "To a program.")
 
 
 class Monitoring(Section):
