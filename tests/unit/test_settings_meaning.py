@@ -123,8 +123,8 @@ def uncommented(text: str) -> str:
 def _keys(document: dict[str, Any], above: str = "") -> set[str]:
     found: set[str] = set()
     for name, value in document.items():
-        # An empty one is a value; sections have keys.
-        is_section = isinstance(value, dict) and value
+        # An empty one below a section is a value.
+        is_section = isinstance(value, dict) and (value or not above)
         found |= _keys(value, f"{above}{name}.") if is_section else {f"{above}{name}"}
     return found
 
