@@ -111,7 +111,7 @@ def retry(
         if dry_run or not ids:
             _say_ids("would be due", ids)
             return
-        invocation.confirm(f"Try {_count(ids)} again?")
+        invocation.confirm(f"Try {count_of(ids)} again?")
         _say_ids("due now", tracker.retry(ids, datetime.now(UTC), completed=completed), wanted=ids)
 
 
@@ -123,7 +123,7 @@ def forget(invocation: Invocation, *, recordings: Ids, dry_run: DryRun = False) 
         if dry_run:
             _say_ids("would be forgotten", ids)
             return
-        invocation.confirm(f"Forget {_count(ids)}? The audio stays.")
+        invocation.confirm(f"Forget {count_of(ids)}? The audio stays.")
         _say_ids("forgotten", tracker.forget(ids, datetime.now(UTC)), wanted=ids)
 
 
@@ -177,7 +177,8 @@ def _say_ids(what: str, ids: list[str], *, wanted: list[str] | None = None) -> N
         typer.echo(f"left as they are (in progress, or nothing to do): {', '.join(left)}")
 
 
-def _count(ids: list[str]) -> str:
+def count_of(ids: list[str]) -> str:
+    """Return how many there are, in words."""
     return "1 recording" if len(ids) == 1 else f"{len(ids)} recordings"
 
 

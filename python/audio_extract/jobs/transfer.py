@@ -170,7 +170,7 @@ class TransferJob:
             whose = (
                 None
                 if standing is None
-                else self._judge(standing, recording, plan_id, named_before=named_before)
+                else self._judge(claim, standing, recording, plan_id, named_before=named_before)
             )
             # Looked at before it is decided: a name that is ours by the database is one that was free.
             if whose is Standing.FOREIGN or (
@@ -212,7 +212,7 @@ class TransferJob:
         standing = self.storage.stat(claim.object_name)
         if (
             standing is None
-            or self._judge(standing, recording, plan_id, named_before=True) is not Standing.OURS
+            or self._judge(claim, standing, recording, plan_id, named_before=True) is not Standing.OURS
         ):
             return False
         with self.traces.transfer(
@@ -222,9 +222,9 @@ class TransferJob:
         return True
 
     def _judge(
-        self, standing: StoredFile, recording: Recording, plan_id: str, *, named_before: bool
+        self, claim: Claim, standing: StoredFile, recording: Recording, plan_id: str, *, named_before: bool
     ) -> Standing:
-        return judge(
+        whose = judge(
             standing.metadata,
             recording,
             plan_id,
@@ -232,6 +232,14 @@ class TransferJob:
             local=self.storage.storage_type == "local",
             replaces=self.settings.behavior.new_revisions == "replace",
         )
+        if whose is Standing.OURS and _is_damaged(claim, standing, plan_id):
+            _log.warning(
+                "%s is not what was stored there: it is left alone, and the audio is made again",
+                standing.name,
+                extra={"recording_id": claim.id, "event": "transfer.damaged"},
+            )
+            return Standing.FOREIGN
+        return whose
 
     def _extension(self, recording: Recording, source: Source, active: ActiveTransfer) -> str:
         codec = self.settings.processing.audio_format.codec
@@ -385,6 +393,13 @@ class TransferJob:
             report["audio_seconds"] or 0.0,
             extra={**_ids(claim, span), "event": "transfer.completed"},
         )
+
+
+def _is_damaged(claim: Claim, standing: StoredFile, plan_id: str) -> bool:
+    """Whether the database knows that something else was verified under this name."""
+    if claim.verified is None or standing.name != claim.object_name:
+        return False
+    return claim.verified[0] == plan_id and claim.verified[1] != standing.crc32c
 
 
 def _ids(claim: Claim, span: TransferSpan) -> dict[str, str | None]:

@@ -156,6 +156,15 @@ class StorageAdapter(Protocol):
         """Look whether audio can be written and linked to."""
         ...
 
+    def require_readable(self) -> None:
+        """Look whether what is stored can be listed.
+
+        Raises:
+            ConfigurationError: The bucket or folder is not there, or the mount below it.
+            PermissionDeniedError: It may not be listed.
+        """
+        ...
+
     def close(self) -> None:
         """Give connections back. Nothing else is called after it."""
         ...

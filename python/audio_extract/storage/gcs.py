@@ -251,6 +251,10 @@ class GCSStorageAdapter:
             notes=tuple(notes),
         )
 
+    def require_readable(self) -> None:
+        """Ask for one page of the listing."""
+        next(self.list_files(), None)
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:

@@ -224,12 +224,7 @@ class LocalStorageAdapter:
 
     def check(self) -> StorageCheck:
         """Write a file, read it back, remove it."""
-        if self._must_be_mounted and not self._is_direct():
-            raise ConfigurationError(
-                f"{self.folder} is not on a mounted bucket, although storage.gcs_mount.enabled says so: "
-                "audio would fill this machine's disk. Mount the bucket (gcsfuse), or switch "
-                "storage.gcs_mount off."
-            )
+        self._require_mount()
         probe = self.folder / f"{TEMPORARY_PREFIX}check-{os.getpid()}-{threading.get_ident()}"
         with self._failing(str(self.folder)):
             try:
@@ -246,8 +241,27 @@ class LocalStorageAdapter:
         notes = ("on gcsfuse: files are written under their final names",) if self._is_direct() else ()
         return StorageCheck(storage_type="local", subject=str(self.folder), notes=notes)
 
+    def require_readable(self) -> None:
+        """Look whether the folder is there, so that what is in it counts as all there is."""
+        self._require_mount()
+        with self._failing(str(self.folder)):
+            if not self.folder.is_dir():
+                raise ConfigurationError(
+                    f"{self.folder} ({self._setting}) is not there, so what is stored cannot be seen. Mount "
+                    f"it, or set {self._setting} to the right folder."
+                )
+            os.scandir(self.folder).close()
+
     def close(self) -> None:
         """There is nothing to give back."""
+
+    def _require_mount(self) -> None:
+        if self._must_be_mounted and not self._is_direct():
+            raise ConfigurationError(
+                f"{self.folder} is not on a mounted bucket, although storage.gcs_mount.enabled says so: "
+                "audio would fill this machine's disk. Mount the bucket (gcsfuse), or switch "
+                "storage.gcs_mount off."
+            )
 
     def _path(self, name: str) -> Path:
         """The file of a name. Links inside the folder are the owner's business; names cannot lead out."""

@@ -308,10 +308,18 @@ def _take(
         owner=owner.name,
         attempt=attempt,
         object_name=row["object_name"],
+        verified=_verified(row),
         expires_at=expires_at,
         transfer_id=transfer_id,
         **{name: row[name] for name in RECORDING_FIELDS},
     )
+
+
+def _verified(row: RowMapping) -> tuple[str, str] | None:
+    """What stood under the recording's name when this revision of it was completed."""
+    is_same = row["storage_path"] == row["object_name"] and row["completed_revision"] == row["revision"]
+    plan_id, crc32c = row["plan_id"], row["crc32c"]
+    return (plan_id, crc32c) if is_same and plan_id and crc32c else None
 
 
 def _held(claim: Claim) -> tuple[Any, ...]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, literal, select, tuple_
+from sqlalchemy import Select, func, literal, or_, select, tuple_
 
 from audio_extract.tracker.claims import PRIORITIES
 from audio_extract.tracker.columns import Moment, RowId
-from audio_extract.tracker.models import FAILED, audit_log, chunks, recordings, transfers
+from audio_extract.tracker.models import FAILED, audit_log, chunks, recordings, sync_history, transfers
 from audio_extract.tracker.states import State
-from audio_extract.tracker.values import AuditEntry, Page, RecordingRow, Stats, StoredChunk, file_path, row_id
+from audio_extract.tracker.values import (
+    AuditEntry,
+    Page,
+    Placed,
+    RecordingRow,
+    Stats,
+    StoredChunk,
+    SyncRun,
+    file_path,
+    row_id,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy import RowMapping
 
@@ -151,13 +162,6 @@ class Queries:
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def named(self, object_name: str) -> RecordingRow | None:
-        """Return the recording that an object's name was decided for."""
-        query = _rows().where(recordings.c.object_name == object_name)
-        with self._database.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else _row(row)
-
     def audit(self, recording_id: str | None = None, *, limit: int = 1000) -> list[AuditEntry]:
         """Return what happened to one recording, or to all, oldest first; of more than `limit` the newest."""
         query = select(audit_log).order_by(audit_log.c.id.desc()).limit(limit)
@@ -211,6 +215,55 @@ class Queries:
             for row in rows
         ]
 
+    def placed(self, *, batch: int = 500) -> Iterator[list[Placed]]:
+        """Return what is stored or has a name, and its pieces, some at a time so that nobody waits."""
+        after = 0
+        while True:
+            query = (
+                select(recordings)
+                .where(
+                    recordings.c.id > after,
+                    or_(
+                        recordings.c.storage_path.is_not(None),
+                        recordings.c.object_name.is_not(None),
+                        recordings.c.state == State.COMPLETED,
+                    ),
+                )
+                .order_by(recordings.c.id)
+                .limit(batch)
+            )
+            with self._database.read() as connection:
+                rows = connection.execute(query).mappings().all()
+                if not rows:
+                    return
+                pieces = select(chunks).where(chunks.c.recording_id.between(rows[0]["id"], rows[-1]["id"]))
+                found = [_placed(row) for row in rows]
+                by_id = {row.recording_id: row for row in found}
+                found += [
+                    _piece(by_id[str(piece["recording_id"])], piece)
+                    for piece in connection.execute(pieces).mappings()
+                ]
+            after = rows[-1]["id"]
+            yield found
+
+    def placed_one(self, recording_id: str) -> Placed | None:
+        """Return where one recording's audio stands now."""
+        query = select(recordings).where(recordings.c.id == int(recording_id))
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else _placed(row)
+
+    def syncs(self, *, limit: int = 20) -> list[SyncRun]:
+        """Return the newest runs of discovery, newest first."""
+        query = (
+            select(sync_history)
+            .order_by(sync_history.c.started_at.desc(), sync_history.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [SyncRun(**{name: row[name] for name in row if name != "id"}) for row in rows]
+
     def _page(self, query: Select[Any], limit: int, cursor: str | None) -> Page:
         if cursor is not None:
             moment, number = _read_cursor(cursor)
@@ -245,6 +298,34 @@ def _rows() -> Select[Any]:
     joined = recordings.outerjoin(transfers, transfers.c.id == recordings.c.last_transfer_id)
     last = [transfers.c[name].label(f"last_{name}") for name in _TRANSFER_COLUMNS]
     return select(recordings, *last).select_from(joined)
+
+
+def _placed(row: RowMapping) -> Placed:
+    return Placed(
+        recording_id=str(row["id"]),
+        name=row["name"],
+        state=row["state"],
+        state_changed_at=row["state_changed_at"],
+        revision=row["completed_revision"],
+        object_name=row["object_name"],
+        storage_type=row["storage_type"],
+        storage_path=row["storage_path"],
+        size_bytes=row["stored_size_bytes"],
+        crc32c=row["crc32c"],
+        generation=row["generation"],
+    )
+
+
+def _piece(whole: Placed, piece: RowMapping) -> Placed:
+    return replace(
+        whole,
+        is_chunk=True,
+        object_name=None,
+        storage_path=piece["object_name"],
+        size_bytes=piece["size_bytes"],
+        crc32c=piece["crc32c"],
+        generation=None,
+    )
 
 
 def _row(row: RowMapping) -> RecordingRow:

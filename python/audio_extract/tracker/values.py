@@ -105,6 +105,7 @@ class Claim:
         object_name: The name decided for the audio, when an earlier attempt decided it.
         expires_at: When the lease ends unless it is renewed.
         transfer_id: The attempt's row in ``transfers``.
+        verified: Plan and CRC32C of what an earlier transfer of this revision stored under `object_name`.
         revision: None when only the earlier service knew it, as `created_at`: ask the source first.
     """
 
@@ -113,6 +114,7 @@ class Claim:
     owner: str
     attempt: int
     object_name: str | None
+    verified: tuple[str, str] | None
     expires_at: datetime
     transfer_id: int
     source: str
@@ -169,6 +171,30 @@ class StoredChunk:
     size_bytes: int
     crc32c: str
     silence_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where a recording's audio stands, or what it will be called; None where a value is not known.
+
+    Attributes:
+        is_chunk: It is a piece of a recording's audio.
+        revision: Which content of the recording was stored.
+        object_name: The name that was decided; `storage_path` is where something was stored.
+    """
+
+    recording_id: str
+    is_chunk: bool = False
+    name: str
+    state: str
+    state_changed_at: datetime
+    revision: str | None
+    object_name: str | None
+    storage_type: str | None
+    storage_path: str | None
+    size_bytes: int | None
+    crc32c: str | None
+    generation: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ def held(tracker: Tracker) -> Claim:
         owner=ME.name,
         attempt=attempt["attempt"],
         object_name=None,
+        verified=None,
         expires_at=NOW,
         transfer_id=attempt["id"],
         **{name: getattr(recording(), name) for name in RECORDING_FIELDS},
