@@ -322,6 +322,7 @@ def run(url: Callable[[], str], *, examples: int) -> None:
     )
 
 
+@pytest.mark.timeout(600)
 def test_on_sqlite(tmp_path: Path, migrated: Callable[[str, str], None]) -> None:
     numbers = itertools.count()
 
@@ -333,6 +334,7 @@ def test_on_sqlite(tmp_path: Path, migrated: Callable[[str, str], None]) -> None
     run(fresh, examples=70)
 
 
+@pytest.mark.timeout(600)
 def test_on_postgresql(postgresql: str, migrated: Callable[[str, str], None]) -> None:
     numbers = itertools.count()
 
