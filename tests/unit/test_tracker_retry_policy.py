@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio_extract import _engine
 from audio_extract.exceptions import ERROR_KINDS
 from audio_extract.settings.service_sections import Behavior
 from audio_extract.tracker import Decision, RetryPolicy, State
+from audio_extract.tracker.retry_policy import STORAGE_DOWN
 
 HOUR = 3600
 POLICY = RetryPolicy(jitter=lambda: 0)
@@ -49,6 +51,23 @@ def test_a_first_failure_is_followed_by_what_its_kind_means(
 ) -> None:
     decision = decide(kind)
     assert (decision.state, decision.delay_seconds, decision.spends_attempt) == (state, delay, spends)
+
+
+@pytest.mark.parametrize("code", sorted(STORAGE_DOWN))
+def test_a_destination_that_does_not_answer_is_waited_for_and_spends_no_attempt(code: str) -> None:
+    delays = []
+    for failures in range(8):
+        decision = decide("transient", code=code, failures=failures, attempts=2)
+        assert (decision.state, decision.reason, decision.spends_attempt) == (
+            State.FAILED, "storage_down", False
+        )  # fmt: skip
+        delays.append(decision.delay_seconds)
+    assert delays == [60, 120, 240, 480, 900, 900, 900, 900]
+
+
+def test_the_codes_of_a_destination_that_does_not_answer_are_the_engines() -> None:
+    kinds = dict(_engine.error_codes())
+    assert {kinds[code] for code in STORAGE_DOWN} == {"transient"}
 
 
 def test_every_kind_of_error_is_decided_above() -> None:

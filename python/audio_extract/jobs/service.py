@@ -23,6 +23,7 @@ from audio_extract.telemetry.metrics import Metrics
 from audio_extract.telemetry.redaction import redact
 from audio_extract.telemetry.traces import Traces
 from audio_extract.tracker import Owner, RetryPolicy, State, SyncRun
+from audio_extract.tracker.retry_policy import STORAGE_DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -521,7 +522,8 @@ class Service:
         error = outcome.error
         if error is None or outcome.state is None:
             return
-        if error.kind in _PAUSING:
+        if error.kind in _PAUSING or (error.code in STORAGE_DOWN and self.running):
+            # One round goes on: what one recording met just now another need not meet.
             self._pause()
         elif self.settings.behavior.stop_on_error and error.kind != "cancelled":
             _log.error("stopping at the first error, as behavior.stop_on_error says")

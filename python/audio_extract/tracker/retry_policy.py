@@ -9,6 +9,7 @@
 | quota | failed | hours (`source.quota_exceeded` 6, else 1), or later if the server says so | no |
 | permission | failed | 1 hour, growing to 24 | no |
 | authentication, configuration, no_space | failed | 1 minute, growing to 15 | no |
+| transient, of a destination that does not answer | failed | 1 minute, growing to 15 | no |
 | transient, corruption, and everything else | failed, quarantined once attempts are used up | backoff | yes |
 """
 
@@ -28,6 +29,10 @@ _HOUR = 60 * _MINUTE
 _LONGEST_SECONDS = 24 * _HOUR
 #: An outage of the service's own surroundings: not the recording's fault, so it never ends its retries.
 _SURROUNDINGS = frozenset({"authentication", "configuration", "no_space"})
+#: The destination does not answer, or answers that it cannot: every recording would meet that.
+STORAGE_DOWN = frozenset(
+    {"destination.network", "destination.stalled", "destination.server_error", "destination.io"}
+)
 #: The first and the longest wait of what is waited for and spends no attempt.
 _WAITS = {
     "quota": (_HOUR, _HOUR),
@@ -117,6 +122,9 @@ class RetryPolicy:
             failures: Failures in a row before this one, spent or not.
             retry_after_seconds: What the server asked for; never undercut.
         """
+        if code in STORAGE_DOWN:
+            # Waited for like a full disk, and with as little fault of the recording.
+            kind = "no_space"
         if kind in _FIXED:
             return _FIXED[kind]
         least = retry_after_seconds or 0
@@ -128,7 +136,8 @@ class RetryPolicy:
             return Decision(State.FAILED, "retry_off", spends_attempt=kind not in _WAITS)
         if kind in _WAITS:
             first, most = _FILE_QUOTA if code == "source.quota_exceeded" else _WAITS[kind]
-            return Decision(State.FAILED, kind, max(self._backoff(first, most, failures), least))
+            reason = "storage_down" if code in STORAGE_DOWN else kind
+            return Decision(State.FAILED, reason, max(self._backoff(first, most, failures), least))
         if attempts + 1 >= self.attempts:
             return Decision(State.QUARANTINED, "attempts_used_up", spends_attempt=True)
         delay = self._backoff(self.first_delay_seconds, _LONGEST_SECONDS, attempts)
