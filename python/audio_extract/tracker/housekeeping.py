@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, literal, select, tuple_
 
 from audio_extract.tracker import history, legacy
+from audio_extract.tracker.columns import Moment, RowId
 from audio_extract.tracker.models import drive_files, recordings, sync_history, transfers
 from audio_extract.tracker.states import Event, State
 from audio_extract.tracker.values import row_id
@@ -120,13 +121,47 @@ class Housekeeping:
         if days <= 0:
             return 0
         before = now - timedelta(days=days)
-        last = select(recordings.c.last_transfer_id).where(recordings.c.last_transfer_id == transfers.c.id)
+        count = self._delete_transfers(before)
         with self._database.write() as connection:
-            old_transfers = connection.execute(
-                delete(transfers).where(transfers.c.ended_at < before, ~last.exists())
-            )
-            old_runs = connection.execute(delete(sync_history).where(sync_history.c.ended_at < before))
+            count += connection.execute(
+                delete(sync_history).where(sync_history.c.started_at < before)
+            ).rowcount
             if self._database.file is not None:
                 # PostgreSQL keeps its statistics itself; without them SQLite takes the wrong index for lists.
                 connection.exec_driver_sql("PRAGMA optimize")
-            return old_transfers.rowcount + old_runs.rowcount
+        return count
+
+    def _delete_transfers(self, before: datetime) -> int:
+        """Delete what ended before a time and was not the last of its recording, some at a time."""
+        is_last = (
+            select(recordings.c.id)
+            .where(
+                recordings.c.id == transfers.c.recording_id, recordings.c.last_transfer_id == transfers.c.id
+            )
+            .exists()
+        )
+        place: tuple[datetime, int] | None = None
+        count = 0
+        while True:
+            query = (
+                select(transfers.c.ended_at, transfers.c.id)
+                .where(transfers.c.ended_at < before, ~is_last)
+                .order_by(transfers.c.ended_at, transfers.c.id)
+                .limit(_BATCH)
+            )
+            if place is not None:
+                # What stays is passed by once, and not again for each batch.
+                query = query.where(
+                    tuple_(transfers.c.ended_at, transfers.c.id)
+                    > tuple_(literal(place[0], Moment()), literal(place[1], RowId))
+                )
+            with self._database.read() as connection:
+                found = connection.execute(query).all()
+            if not found:
+                return count
+            place = (found[-1][0], found[-1][1])
+            # A transaction for each batch: workers claim and complete in between.
+            with self._database.write() as connection:
+                ids = [row[1] for row in found]
+                done = connection.execute(delete(transfers).where(transfers.c.id.in_(ids), ~is_last))
+                count += done.rowcount

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -442,3 +443,28 @@ def processed_videos(tracker: Tracker) -> list[dict[str, object]]:
 
     with tracker._database.read() as connection:
         return [dict(row) for row in connection.execute(select(table).order_by(table.c.id)).mappings()]
+
+
+def test_on_sqlite_only_a_lease_may_be_lost_in_a_power_cut(tmp_path: Path) -> None:
+    from sqlalchemy import event
+
+    synced: list[int] = []
+
+    def look(connection: Any) -> None:
+        raw = connection.connection.driver_connection
+        synced.append(raw.execute("PRAGMA synchronous").fetchone()[0])
+
+    with Tracker.open(str(tmp_path / "tracker.db"), now=NOW) as tracker:
+        tracker.record([recording("a"), recording("b")], NOW)
+        event.listen(tracker._database.engine, "commit", look)
+        first, second = tracker.claim(ME, NOW, limit=2)
+        tracker.renew(first, NOW)
+        assert synced == [1, 1]
+        # The next one brings the leases to the disk too: what was written is there in order.
+        tracker.assign_object_name(first, "a.mp3", NOW)
+        tracker.complete(first, stored(), NOW)
+        tracker.release(second, NOW)
+        with pytest.raises(ZeroDivisionError), tracker._database.write(survives_power_cut=False):
+            raise ZeroDivisionError
+        tracker.forget([second.id], NOW)
+    assert synced == [1, 1, 2, 2, 2, 2]
