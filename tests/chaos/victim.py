@@ -56,9 +56,9 @@ def arm_transactions(trap: Trap) -> None:
         return note(recording_id, event, *arguments, **named)
 
     @contextmanager
-    def committing(database: Database) -> Iterator[Any]:
+    def committing(database: Database, **options: Any) -> Iterator[Any]:
         here.events = []
-        with write(database) as connection:
+        with write(database, **options) as connection:
             yield connection
             for event in dict.fromkeys(here.events):
                 trap.reach(f"before {event}")
