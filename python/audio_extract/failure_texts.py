@@ -54,6 +54,10 @@ FAILURES: Final[dict[str, Failure]] = {
         "the recording was replaced while it was read",
         "nothing has to be done, the new version is taken next",
     ),
+    "source.incomplete_listing": _said("Drive has not searched all of a folder", AGAIN),
+    "source.not_mounted": _said(
+        "the source folder is empty, and on another file system than before", "mount it (sources.local.path)"
+    ),
     "source.checksum_mismatch": Failure(
         "what was downloaded is not what the source has (checksum)", f"{AGAIN}; nothing wrong was stored"
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +16,11 @@ from audio_extract.discover import DiscoveryResult, discover
 from audio_extract.discover.discovery import cursor_name
 from audio_extract.emulator import DriveEmulator, EmulatorServer
 from audio_extract.emulator.faults import Answer
-from audio_extract.exceptions import TransientError
+from audio_extract.exceptions import PermissionDeniedError, TransientError
 from audio_extract.settings import Settings, load_settings
 from audio_extract.sources.drive import DriveSource
 from audio_extract.sources.drive_client import DriveClient
+from audio_extract.sources.drive_listing import DriveListing
 from audio_extract.sources.local import LocalSource
 from audio_extract.tracker import Tracker
 from audio_extract.tracker.states import State
@@ -241,6 +244,201 @@ def test_each_look_stands_in_the_history(world: World) -> None:
     run = world.tracker.last_sync("drive")
     assert run is not None
     assert (run.kind, run.seen, run.new, run.started_at) == ("full", 1, 1, NOW)
+
+
+def test_a_folder_that_is_no_longer_shared_is_an_error_and_the_others_go_on(world: World) -> None:
+    more = world.state.add_folder("More")
+    world.restart(more)
+    world.add("a.mp4")
+    world.add("b.mp4", parent=more)
+    world.look()
+    cursor = world.tracker.get_cursor(cursor_name("drive"))
+    world.state.hide(more)
+    world.add("c.mp4")
+    for _ in range(2):
+        (problem,) = world.look().problems
+        assert isinstance(problem, PermissionDeniedError)
+        assert more in problem.message
+        assert world.states() == dict.fromkeys(("a.mp4", "b.mp4", "c.mp4"), "pending")
+    # Nor does a comparison of everything, or a start, make anything go.
+    world.add("d.mp4")
+    assert world.look(full=True).problems
+    world.restart(more)
+    world.add("e.mp4")
+    assert world.look().problems
+    assert world.tracker.get_cursor(cursor_name("drive")) == cursor
+    world.state.share(more)
+    world.state.trash(world.add("f.mp4", parent=more))
+    assert world.look().problems == ()
+    assert world.states() == {f"{name}.mp4": "pending" for name in "abcde"}
+
+
+def test_files_of_a_folder_that_vanish_before_the_folder_itself_does_are_not_gone(world: World) -> None:
+    world.add("a.mp4")
+    world.look()
+    # Drive takes its time to tell who sees what: here the folder's own change is not in the feed yet.
+    world.state.hide(world.folder)
+    world.state.drop_changes(world.folder)
+    with pytest.raises(PermissionDeniedError):
+        world.look()
+    assert world.states() == {"a.mp4": "pending"}
+
+
+def test_a_folder_that_stops_being_shared_in_the_middle_of_a_full_look_is_not_an_empty_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add("a.mp4")
+    world.look()
+
+    def nothing(*_: object) -> Iterator[Any]:
+        world.state.hide(world.folder)
+        return iter(())
+
+    monkeypatch.setattr(DriveListing, "children", nothing)
+    with pytest.raises(PermissionDeniedError):
+        world.look(full=True)
+    assert world.states() == {"a.mp4": "pending"}
+
+
+def test_one_file_that_cannot_be_asked_about_does_not_hold_up_the_others(world: World) -> None:
+    world.add("unfinished.mp4", with_checksums=False)
+    world.look()
+    world.add("a.mp4")
+    world.state.faults.add(Answer(reason="backendError"), kind="drive.get", times=2)
+    world.look()
+    assert world.states() == {"unfinished.mp4": "discovered not_settled", "a.mp4": "pending"}
+
+
+def test_everything_is_compared_again_after_some_hours_whatever_was_restarted_meanwhile(world: World) -> None:
+    world.look()
+    missed = world.add("a.mp4")
+    world.state.drop_changes(missed)
+    world.now += timedelta(hours=23)
+    world.restart()
+    assert (world.look().kind, world.states()) == ("incremental", {})
+    world.now += timedelta(hours=1)
+    world.restart()
+    assert (world.look().kind, world.states()) == ("full", {"a.mp4": "pending"})
+    assert world.look().kind == "incremental"
+
+
+def test_a_comparison_that_failed_is_made_up_for_by_the_next_look(world: World) -> None:
+    world.look()
+    world.now += timedelta(hours=24)
+    world.state.faults.add(Answer(reason="backendError"), kind="drive.list", times=2)
+    with pytest.raises(TransientError):
+        world.look()
+    assert world.look().kind == "full"
+
+
+def test_a_listing_that_drive_says_is_not_complete_makes_nothing_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add("a.mp4")
+    world.look()
+    with monkeypatch.context() as incomplete:
+        incomplete.setattr(world.state, "incomplete_search", True)
+        with pytest.raises(TransientError, match="not searched all of the folder"):
+            world.look(full=True)
+        # One that was due by itself does not hold up what is new.
+        world.now += timedelta(hours=24)
+        world.add("b.mp4")
+        assert world.look().kind == "incremental"
+    assert world.states() == {"a.mp4": "pending", "b.mp4": "pending"}
+    assert world.look().kind == "full"
+
+
+def test_what_another_process_found_during_a_listing_is_not_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.look()
+    walk = DriveListing.walk
+
+    def slow(*arguments: Any) -> Iterator[Any]:
+        found = [*walk(*arguments)]
+        monkeypatch.undo()
+        world.add("a.mp4")
+        # The other one.
+        discover(world.restart(), world.tracker, world.settings, world.now)
+        yield from found
+
+    monkeypatch.setattr(DriveListing, "walk", slow)
+    assert world.look(full=True).removed == 0
+    assert world.states() == {"a.mp4": "pending"}
+
+
+def local_look(folder: Path, tracker: Tracker, moment: datetime) -> DiscoveryResult:
+    source = LocalSource(folder, settle_seconds=0, now=lambda: moment)
+    return discover(source, tracker, settings(), moment)
+
+
+def local_states(tracker: Tracker) -> dict[str, str]:
+    return {row.source_id: row.status for row in tracker.listing().rows}
+
+
+def test_files_in_a_local_folder_that_cannot_be_read_are_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.mp4", "team/b.mp4", "team/deep/c.mp4", "other/d.mp4"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"video")
+        os.utime(path, (NOW.timestamp(), NOW.timestamp()))
+    scandir = os.scandir
+
+    def refusing(folder: Path) -> Any:
+        if Path(folder).name == "team":
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(folder)
+
+    with Tracker.open(str(tmp_path / "tracker.db"), now=NOW) as tracker:
+        source = LocalSource(tmp_path / "in", settle_seconds=0, now=lambda: NOW)
+        discover(source, tracker, settings(), NOW)
+        (tmp_path / "in" / "other" / "d.mp4").unlink()
+        monkeypatch.setattr(os, "scandir", refusing)
+        for _ in range(2):
+            discover(source, tracker, settings(), NOW)
+        assert local_states(tracker) == {
+            "a.mp4": "pending",
+            "team/b.mp4": "pending",
+            "team/deep/c.mp4": "pending",
+            "other/d.mp4": "skipped",
+        }
+        warnings = [one for one in caplog.records if getattr(one, "event", "") == "folder.unseen"]
+        assert [one.getMessage() for one in warnings] == ["team is left out: Input/output error"]
+        monkeypatch.undo()
+        shutil.rmtree(tmp_path / "in" / "team")
+        assert discover(source, tracker, settings(), NOW).removed == 2
+
+
+def test_a_missing_mount_is_an_error_and_not_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted, bare = tmp_path / "mounted", tmp_path / "bare"
+    for folder in (mounted, bare):
+        folder.mkdir()
+    (mounted / "a.mp4").write_bytes(b"video")
+    os.utime(mounted / "a.mp4", (NOW.timestamp(), NOW.timestamp()))
+    place = tmp_path / "in"
+    stat = Path.stat
+    with Tracker.open(str(tmp_path / "tracker.db"), now=NOW) as tracker:
+        mounted.rename(place)
+        local_look(place, tracker, NOW)
+        place.rename(mounted)
+        bare.rename(place)
+        with monkeypatch.context() as unmounted:
+            unmounted.setattr(Path, "stat", lambda path, **options: _on(stat(path, **options), place, path))
+            for _ in range(2):
+                (problem,) = local_look(place, tracker, NOW).problems
+                assert (problem.code, "Mount it" in problem.message) == ("source.not_mounted", True)
+        assert local_states(tracker) == {"a.mp4": "pending"}
+        # Empty on the same file system is empty.
+        assert local_look(place, tracker, NOW).removed == 1
+
+
+def _on(found: os.stat_result, place: Path, path: Path) -> os.stat_result:
+    """What ``stat`` says, on another device for one place."""
+    return os.stat_result([*found[:2], found[2] + 1, *found[3:]]) if path == place else found
 
 
 def test_a_local_file_waits_until_it_has_settled(tmp_path: Path) -> None:

@@ -307,6 +307,56 @@ def test_the_feed_of_a_shared_drive_is_read_with_its_own_token(drive: Drive) -> 
     assert source.changes(changes.cursor).recordings == []
 
 
+def test_what_moves_from_one_drive_to_another_is_where_it_went(drive: Drive) -> None:
+    team = drive.state.add_folder("Team", parent=drive.state.add_shared_drive("Company"))
+    moved = drive.add("a.mp4", parent=team)
+    source = drive.source(drive.folder, team)
+    cursor = source.changes(None).cursor
+    drive.state.move(moved, drive.folder)
+    there = source.changes(cursor)
+    assert (names(there.recordings), there.removed) == (["a.mp4"], [])
+    drive.state.move(moved, team)
+    back = source.changes(there.cursor)
+    assert (names(back.recordings), back.removed) == (["a.mp4"], [])
+
+
+def test_a_folder_of_a_shared_drive_can_be_watched_by_who_is_no_member_of_the_drive(drive: Drive) -> None:
+    company = drive.state.add_shared_drive("Company")
+    team = drive.state.add_folder("Team", parent=company)
+    drive.state.hide(company)
+    drive.state.share(team)
+    drive.add("before.mp4", parent=team)
+    source = drive.source(team)
+    first = source.changes(None)
+    assert names(first.recordings) == ["before.mp4"]
+    drive.add("after.mp4", parent=team)
+    drive.state.requests.reset()
+    changes = source.changes(first.cursor)
+    assert (changes.full, names(changes.recordings)) == (False, ["after.mp4"])
+    assert source.changes(changes.cursor).recordings == []
+    assert drive.state.requests.count("drive.changes") == 2
+
+
+@pytest.mark.parametrize("how", ["hidden", "deleted"])
+def test_a_shortcut_to_a_folder_that_cannot_be_seen_holds_nothing_up(
+    drive: Drive, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = drive.state.add_folder("Elsewhere")
+    drive.state.add_shortcut(target, parent=drive.folder)
+    drive.add("a.mp4")
+    if how == "hidden":
+        drive.state.hide(target)
+    else:
+        drive.state.delete(target)
+    source = drive.source(include_subfolders=True)
+    for _ in range(2):
+        changes = source.changes(None)
+        assert (names(changes.recordings), changes.unseen) == (["a.mp4"], {target})
+    drive.add("b.mp4")
+    assert names(drive.source(include_subfolders=True).changes(changes.cursor).recordings) == ["b.mp4"]
+    assert len([one for one in caplog.records if getattr(one, "event", "") == "folder.unseen"]) == 2
+
+
 def test_a_cursor_of_other_folders_or_a_broken_one_is_no_cursor(drive: Drive) -> None:
     drive.add("a.mp4")
     cursor = drive.source().changes(None).cursor

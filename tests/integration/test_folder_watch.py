@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from audio_extract import mounts
 from audio_extract.ffmpeg import find_ffmpeg
 from audio_extract.jobs import Service
 from audio_extract.settings import load_settings
@@ -49,6 +50,18 @@ def test_a_file_that_appears_is_stored_long_before_the_next_sweep(tmp_path: Path
             service.stop(grace_seconds=5)
             service.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "folder-watch"]
+
+
+def test_a_mount_that_does_not_tell_what_others_change_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "_MOUNTINFO", tmp_path / "mountinfo")
+    (tmp_path / "mountinfo").write_text(f"36 35 0:45 / {tmp_path.resolve()} rw - nfs4 server:/share rw\n")
+    with caplog.at_level(logging.WARNING):
+        FolderWatch(tmp_path, recursive=True, on_change=lambda: None).close()
+    (record,) = caplog.records
+    assert record.event == "watch.failed"  # type: ignore[attr-defined]
+    assert "a nfs4 mount" in record.message
 
 
 def test_a_folder_that_cannot_be_watched_is_said_once(

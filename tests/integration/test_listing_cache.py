@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audio_extract.discover import discover
 from audio_extract.emulator import DriveEmulator, EmulatorServer
 from audio_extract.exceptions import ConfigurationError, TransientError
 from audio_extract.settings import load_settings
@@ -15,6 +19,7 @@ from audio_extract.sources.drive import DriveSource
 from audio_extract.sources.drive_client import DriveClient
 from audio_extract.sources.factory import listing_cache
 from audio_extract.sources.listing_cache import KeptListing, RedisListingCache
+from audio_extract.tracker import State, Tracker
 from support.redis import RedisServer, redis_server
 
 
@@ -34,11 +39,12 @@ class Place:
         self.folder = self.drive.add_folder("Meet Recordings")
         self.caches: list[RedisListingCache] = []
         self.sources: list[DriveSource] = []
+        self.now = 1000.0
 
-    def replica(self, keep_seconds: int = 300) -> DriveSource:
-        cache = RedisListingCache(self.redis.url, keep_seconds=keep_seconds)
+    def replica(self, keep_seconds: int = 300, **options: Any) -> DriveSource:
+        cache = RedisListingCache(self.redis.url, keep_seconds=keep_seconds, clock=lambda: self.now)
         client = DriveClient(endpoint=self.server.url, sleep=lambda _: None, max_attempts=2)
-        source = DriveSource(client, [self.folder], cache=cache)
+        source = DriveSource(client, [self.folder], cache=cache, **options)
         self.caches.append(cache)
         self.sources.append(source)
         return source
@@ -154,11 +160,45 @@ def test_without_redis_it_is_slower_and_not_broken(
         place.caches[0].version()
     place.redis.stop()
     place.redis.start()
+    place.now += 30
     caplog.clear()
     with caplog.at_level(logging.INFO):
         source.changes(None, reconcile=True)
     assert [record.event for record in caplog.records if hasattr(record, "event")] == ["redis.recovered"]
     assert place.caches[0].version()
+
+
+def test_a_stalled_redis_costs_its_timeout_once_and_not_for_each_folder(place: Place) -> None:
+    for number in range(20):
+        sub = place.drive.add_folder(f"sub {number}", parent=place.folder)
+        place.drive.add_file(b"video", name=f"{number}.mp4", parent=sub)
+    source = place.replica(include_subfolders=True)
+    place.redis.stall()
+    began = time.monotonic()
+    assert len(source.changes(None).recordings) == 20
+    # Each of 42 questions would wait a second.
+    assert time.monotonic() - began < 15
+
+
+def test_a_kept_listing_says_that_it_is_one(place: Place) -> None:
+    place.add("a.mp4")
+    assert not place.replica().changes(None).kept
+    assert place.replica().changes(None).kept
+
+
+def test_a_kept_listing_makes_nothing_go_that_came_after_it(place: Place, tmp_path: Path) -> None:
+    settings = load_settings(overrides={"google_drive": {"recordings_folder_id": "abc"}}, environ={})
+    now = datetime.now(UTC)
+    place.replica().changes(None)
+    place.add("later.mp4")
+    with Tracker.open(str(tmp_path / "tracker.db"), now=now) as tracker:
+        # Its own cache holds nothing, as if deleting the listing had failed.
+        alone = DriveSource(DriveClient(endpoint=place.server.url, sleep=lambda _: None), [place.folder])
+        place.sources.append(alone)
+        assert discover(alone, tracker, settings, now).new == 1
+        result = discover(place.replica(), tracker, settings, now, full=True)
+        assert (result.seen, result.removed) == (0, 0)
+        assert [row.status for row in tracker.listing().rows] == [State.PENDING]
 
 
 def test_a_wrong_url_is_named_without_its_password() -> None:

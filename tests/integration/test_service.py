@@ -290,6 +290,38 @@ def test_new_content_of_a_stored_recording_follows_the_setting(
         assert service.run_once(full=True).due == 0
 
 
+def test_a_rename_names_what_is_not_stored_yet_and_leaves_what_is(here: World, recording: Path) -> None:
+    stored, waiting = here.add(recording, NAME), here.add(recording, NAME.replace("Sync", "Talk"))
+    with here.service() as service:
+        service.discover()
+        here.drive.emulator.edit(waiting, name=NAME.replace("Sync", "Chat"))
+        assert service.run_once().completed == 2
+        here.drive.emulator.edit(stored, name=NAME.replace("Sync", "Renamed"))
+        assert service.run_once().due == 0
+        row = service.tracker.find(stored)
+    assert row is not None
+    assert ("Renamed" in row.name, row.storage_path) == (True, OBJECT)
+    assert here.objects() == sorted([OBJECT, OBJECT.replace("Sync", "Chat")])
+
+
+def test_new_content_leaves_what_was_there_in_the_audit(here: World, recording: Path, longer: Path) -> None:
+    file_id = here.add(recording, NAME)
+    with here.service({"behavior": {"new_revisions": "new_object"}}) as service:
+        service.run_once()
+        before = service.tracker.find(file_id)
+        here.drive.emulator.update_content(file_id, longer)
+        service.run_once()
+        after = service.tracker.find(file_id)
+        assert before is not None
+        assert after is not None
+        events = service.tracker.audit(after.id)
+    assert after.storage_path != before.storage_path
+    assert sorted(here.objects()) == sorted([str(before.storage_path), str(after.storage_path)])
+    told = json.dumps([event.detail for event in events], default=str)
+    assert str(before.storage_path) in told
+    assert str(after.storage_path) in told
+
+
 def test_somebody_elses_object_is_not_replaced_by_new_content(here: World, recording: Path) -> None:
     file_id = here.add(recording, NAME)
     settings = {"behavior": {"new_revisions": "replace"}}

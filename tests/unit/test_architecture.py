@@ -14,13 +14,14 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "python" / "audio_extract"
 
 #: Everybody may use these: values, errors, the boundaries to engine and system, the package's version.
-SHARED = {"", "exceptions", "engine_types", "processes", "_engine"}
+SHARED = {"", "exceptions", "engine_types", "processes", "mounts", "_engine"}
 
 #: Module or sub-package → what of ours it may import beside the shared parts; a longer name narrows it.
 MAY_IMPORT: dict[str, set[str]] = {
     "exceptions": set(),
     "engine_types": set(),
     "processes": set(),
+    "mounts": set(),
     "presentation": set(),
     "telemetry": {"presentation"},
     "settings": {"telemetry.redaction"},

@@ -53,6 +53,25 @@ def test_a_file_that_changed_just_now_is_not_settled(tmp_path: Path) -> None:
     }
 
 
+def test_a_copy_whose_time_was_set_back_settles_by_when_it_was_written(tmp_path: Path) -> None:
+    # As some programs that copy do before they are done.
+    put(tmp_path / "copy.mp4", age_seconds=86_400)
+    written = datetime.now(UTC)
+    for later, settled in ((5, False), (15, True)):
+        moment = written + timedelta(seconds=later)
+        (found,) = LocalSource(tmp_path, settle_seconds=10, now=lambda moment=moment: moment).list()  # type: ignore[misc]
+        assert found.settled is settled
+
+
+def test_a_camera_whose_clock_is_ahead_does_not_hold_a_file_up(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.mp4")
+    ahead = (datetime.now(UTC) + timedelta(days=3650)).timestamp()
+    os.utime(path, (ahead, ahead))
+    later = datetime.now(UTC) + timedelta(seconds=15)
+    (found,) = LocalSource(tmp_path, settle_seconds=10, now=lambda: later).list()
+    assert found.settled
+
+
 def test_subfolders_count_only_when_asked_for(tmp_path: Path) -> None:
     put(tmp_path / "a.mp4")
     put(tmp_path / "sub" / "b.mp4")

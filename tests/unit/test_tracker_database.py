@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
 from audio_extract.exceptions import ConfigurationError
+from audio_extract.mounts import file_system, refuse_network_mount
 from audio_extract.tracker import Owner, Tracker
 from audio_extract.tracker.columns import Moment, escape, unescape
 from audio_extract.tracker.database import parse_url
-from audio_extract.tracker.mounts import file_system, refuse_network_mount
 from audio_extract.tracker.owners import is_alive
 from support.recordings import NOW
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
-from audio_extract.exceptions import NotFoundError, PermissionDeniedError
+from audio_extract.exceptions import AudioExtractError, NotFoundError, PermissionDeniedError, TransientError
 from audio_extract.plan.selection import Skipped, select
 from audio_extract.tracker.states import State
 from audio_extract.tracker.values import SyncRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
 
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Recording, Source
@@ -44,6 +45,8 @@ class DiscoveryResult:
         waiting: Not whole yet; looked at again the next time.
         removed: Marked as gone.
         refused: Ids too long to record.
+        problems: Folders that could not be looked at; nothing was marked as gone, and the next look begins
+            where this one did.
     """
 
     source: str
@@ -56,11 +59,17 @@ class DiscoveryResult:
     waiting: int
     removed: int
     refused: tuple[str, ...] = ()
+    problems: tuple[AudioExtractError, ...] = ()
 
 
 def cursor_name(source: str) -> str:
     """The name under which the tracker keeps how far a source was read."""
     return f"discovery:{source}"
+
+
+def reconciled_name(source: str) -> str:
+    """The name under which the tracker keeps when a source was compared as a whole."""
+    return f"reconciled:{source}"
 
 
 def discover(
@@ -73,20 +82,31 @@ def discover(
         tracker: Where to record.
         settings: The selection rules.
         now: With time zone.
-        full: Look at everything and compare, instead of only at what changed (reconcile).
+        full: Look at everything and compare, instead of only at what changed (reconcile). That is done
+            by itself when the last time is ``behavior.reconcile_hours`` ago.
 
     Raises:
         AudioExtractError: The source cannot be read; nothing was recorded, and the cursor stands as before.
     """
     name = cursor_name(source.name)
-    changes = source.changes(tracker.get_cursor(name), reconcile=full)
-    found = {recording.source_id: recording for recording in changes.recordings}
     known = _Known(tracker, source.name)
+    cursor = tracker.get_cursor(name)
+    is_due = _is_reconcile_due(source, tracker, settings, now)
+    try:
+        changes = source.changes(cursor, reconcile=full or is_due, before_listing=known.load)
+    except TransientError as error:
+        if full or not is_due or error.code != "source.incomplete_listing":
+            raise
+        # What is new is not held up by a listing that Drive cannot make.
+        _log.warning("comparing everything is put off: %s", error)
+        changes = source.changes(cursor, before_listing=known.load)
+    found = {recording.source_id: recording for recording in changes.recordings}
     removed = list(changes.removed)
-    if changes.full:
-        removed += [source_id for source_id in known.ids if source_id not in found]
-    else:
+    if not changes.full:
         _look_again(source, tracker, found, removed)
+    elif not changes.kept and not changes.problems:
+        unseen = known.below(changes.unseen)
+        removed += [one for one in known.ids if one not in found and one not in unseen]
     rules = _Rules(settings, now, first=changes.first, known_ids=lambda: known.ids)
     decisions = {source_id: rules.decide(recording) for source_id, recording in found.items()}
     recorded = tracker.record(
@@ -108,6 +128,7 @@ def discover(
         waiting=sum(one is not None and one.later for one in decisions.values()),
         removed=tracker.remove(source.name, removed, now),
         refused=recorded.refused,
+        problems=changes.problems,
     )
     tracker.add_sync(
         SyncRun(
@@ -122,8 +143,18 @@ def discover(
             removed=result.removed,
         )
     )
-    tracker.set_cursor(name, changes.cursor, now)
+    if not changes.problems:
+        if changes.full and not changes.kept:
+            tracker.set_cursor(reconciled_name(source.name), now.isoformat(), now)
+        tracker.set_cursor(name, changes.cursor, now)
     return result
+
+
+def _is_reconcile_due(source: Source, tracker: Tracker, settings: Settings, now: datetime) -> bool:
+    """Whether it is time to compare everything. The database knows, so that no restart puts it off."""
+    last = tracker.get_cursor(reconciled_name(source.name))
+    hours = settings.behavior.reconcile_hours
+    return last is None or now - datetime.fromisoformat(last) >= timedelta(hours=hours)
 
 
 class _Known:
@@ -137,6 +168,18 @@ class _Known:
     def ids(self) -> set[str]:
         """All but those that are gone."""
         return self._tracker.known_ids(self._source)
+
+    def load(self) -> None:
+        """Ask now: what others record from here on is not known."""
+        self.__dict__.pop("ids", None)
+        _ = self.ids
+
+    def below(self, unseen: frozenset[str]) -> set[str]:
+        """Those in folders that could not be looked at, and such files themselves."""
+        if not unseen:
+            return set()
+        inside = {one for one in self.ids if not unseen.isdisjoint((one, *map(str, PurePath(one).parents)))}
+        return inside | self._tracker.known_ids(self._source, folders=unseen)
 
 
 class _Rules:
@@ -172,6 +215,11 @@ def _look_again(source: Source, tracker: Tracker, found: dict[str, Recording], r
             recording = source.get(source_id)
         except (NotFoundError, PermissionDeniedError):
             removed.append(source_id)
+        except AudioExtractError as error:
+            # One file that cannot be asked about must not hold up all others.
+            _log.warning(
+                "%s is asked about again the next time: %s", source_id, error, extra={"event": "look.failed"}
+            )
         else:
             found[source_id] = dataclasses.replace(recording, folder_id=folder_id or recording.folder_id)
 

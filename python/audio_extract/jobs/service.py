@@ -48,6 +48,8 @@ _DISPATCH_SECONDS = 5.0
 _RECOVER_SECONDS = 30.0
 #: After the moment from which a file counts as settled.
 _SETTLED_SECONDS = 0.1
+#: A folder that tells of changes all the time is looked at no more often than this.
+_MOST_OFTEN_SECONDS = 5.0
 #: For what a job has left to say to the queue after its transfer ended.
 _END_JOBS_SECONDS = 10.0
 #: Kinds of errors that the next recording would meet too: the pool pauses instead of failing one by one.
@@ -155,6 +157,7 @@ class Service:
         )
         self._scheduler: BackgroundScheduler | None = None
         self._watches: list[FolderWatch] = []
+        self._discovering = threading.Lock()
         self._dispatching = threading.Lock()
         self._stopping = threading.Event()
         self._paused_until = 0.0
@@ -162,34 +165,43 @@ class Service:
 
     # One cycle.
 
-    def discover(self, *, full: bool = False) -> CycleReport:
-        """Look for recordings in every source; a source that cannot be looked at does not stop the others."""
+    def discover(self, *, full: bool = False, only: Source | None = None) -> CycleReport:
+        """Look for recordings in every source; a source that cannot be looked at does not stop the others.
+
+        Args:
+            full: Compare whole listings instead of reading the change feed.
+            only: Look at this one.
+        """
+        # A look that a change in a folder asks for comes beside those at intervals.
+        with self._discovering:
+            return self._discover([only] if only is not None else self.sources, full=full)
+
+    def _discover(self, sources: Sequence[Source], *, full: bool) -> CycleReport:
         report = CycleReport()
         if self._discoverer is not None and not self._discoverer.is_this():
             report.discoverer_elsewhere = True
             self._count_queue()
             return report
-        for source in self.sources:
+        for source in sources:
             with self._traces.span("discovery", {"source": source.name, "full": full}):
                 try:
                     result = discover(source, self.tracker, self.settings, self._now(), full=full)
                 except AudioExtractError as error:
-                    _log.error(
-                        "looking for recordings: %s (%s)",
-                        error,
-                        error.code,
-                        extra={"event": "discovery.failed"},
-                    )
-                    report.source_errors.append(error)
-                    self._record_failed_look(source.name, error, full=full)
+                    self._failed_look(source.name, error, report, full=full)
                     continue
             report.found += result.new
-            self.metrics.discovered(at_unix_seconds=self._now().timestamp())
+            for problem in result.problems:
+                self._failed_look(source.name, problem, report, full=full)
+            if not result.problems:
+                self.metrics.discovered(at_unix_seconds=self._now().timestamp())
         self._count_queue()
         return report
 
-    def _record_failed_look(self, source: str, error: AudioExtractError, *, full: bool) -> None:
-        """Write down that a source could not be looked at; the health check reads it."""
+    def _failed_look(self, source: str, error: AudioExtractError, report: CycleReport, *, full: bool) -> None:
+        """Say and write down that a source, or a folder of it, could not be looked at."""
+        _log.error("looking for recordings: %s (%s)", error, error.code, extra={"event": "discovery.failed"})
+        report.source_errors.append(error)
+        # The health check reads it.
         if error.code.startswith("database."):
             # It could not be written either; the database's own check says so.
             return
@@ -327,9 +339,6 @@ class Service:
 
         every(self.settings.google_drive.check_interval_seconds, self._discover_and_dispatch, "discovery")
         every(_DISPATCH_SECONDS, self._dispatch, "dispatch")
-        reconcile = self._guarded(lambda: self.discover(full=True), "reconcile")
-        hours = self.settings.behavior.reconcile_hours
-        scheduler.add_job(reconcile, "interval", seconds=hours * 3600, id="reconcile")
         scheduler.add_job(
             self._guarded(self.clean_up, "clean-up"),
             CronTrigger.from_crontab(self.settings.behavior.cleanup_schedule, timezone=UTC),
@@ -339,16 +348,23 @@ class Service:
     def _look_when_settled(self, source: Source) -> Callable[[], None]:
         """What to do when a source tells of a change: look once what changed has settled."""
 
+        def look() -> None:
+            self.discover(only=source)
+            self._dispatch()
+
+        every = max(source.settle_seconds, _MOST_OFTEN_SECONDS)
+
         def changed() -> None:
             scheduler = self._scheduler
             if scheduler is None:
                 return
-            # Each further change puts it off; the looks at intervals go on meanwhile.
+            when = datetime.now(UTC) + timedelta(seconds=source.settle_seconds + _SETTLED_SECONDS)
+            # Further changes put it off, but only so far: while one file is written for hours, others come.
             scheduler.add_job(
-                self._guarded(self._discover_and_dispatch, "discovery"),
+                self._guarded(look, "discovery"),
                 "date",
-                run_date=datetime.now(UTC) + timedelta(seconds=source.settle_seconds + _SETTLED_SECONDS),
-                id=f"changed-{source.name}",
+                run_date=when,
+                id=f"changed-{source.name}-{when.timestamp() // every:.0f}",
                 replace_existing=True,
             )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import FileSource, HttpSource
+    from audio_extract.exceptions import AudioExtractError
     from audio_extract.sources.folder_watch import FolderWatch
 
 SourceName: TypeAlias = Literal["drive", "local"]
@@ -69,6 +70,11 @@ class Changes:
         cursor: Where to go on the next time. Keep it only after the rest was recorded.
         full: This is everything there is, not a difference: what is not named is not there.
         first: These folders were never read before: the cursor was absent, or of other folders.
+        kept: The listing is one that was kept a short while ago: who is not named may have come since.
+        unseen: Folders below the configured ones, and single files, that could not be looked at: Drive's ids
+            or local paths. What stood there may stand there still.
+        problems: Configured folders that could not be looked at. The rest was; but what is not named may
+            stand there, and the cursor must not be kept.
     """
 
     recordings: list[Recording] = field(default_factory=list)
@@ -76,6 +82,9 @@ class Changes:
     cursor: str
     full: bool = False
     first: bool = False
+    kept: bool = False
+    unseen: frozenset[str] = frozenset()
+    problems: tuple[AudioExtractError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +130,23 @@ class Source(Protocol):
         """
         ...
 
-    def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:
+    def changes(
+        self,
+        cursor: str | None,
+        *,
+        reconcile: bool = False,
+        before_listing: Callable[[], object] = lambda: None,
+    ) -> Changes:
         """What is new since a cursor; without a cursor, or with one that no longer fits, everything.
 
         Args:
             cursor: Where the last look ended.
             reconcile: Give everything, whatever the cursor.
+            before_listing: Called before everything is listed. What is not in the listing and was known by
+                then is gone; what others found in the meantime is not.
 
         Raises:
-            AudioExtractError: As :meth:`check`.
+            AudioExtractError: As :meth:`check`; of several folders, if none can be looked at.
         """
         ...
 

@@ -6,12 +6,19 @@ Owns which calls are made and what their answers mean for recordings. How a call
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote
 
-from audio_extract.exceptions import NotFoundError, SourceChangedError
+from audio_extract.exceptions import (
+    AudioExtractError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    SourceChangedError,
+)
 from audio_extract.sources.base import Changes, Recording, SourceCheck
 from audio_extract.sources.drive_changes import DriveFeed
 from audio_extract.sources.drive_cursor import MY_DRIVE, DriveCursor
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from audio_extract.sources.drive_client import DriveClient
     from audio_extract.sources.listing_cache import ListingCache
 
+_Problems: TypeAlias = tuple[AudioExtractError, ...]
 #: The folders themselves are looked at again after this long, although the change feed is read meanwhile.
 _FOLDERS_SECONDS = 900.0
 
@@ -55,7 +63,7 @@ class DriveSource:
         self._client = client
         self._folder_ids = tuple(dict.fromkeys(folder_ids))
         self._listing = DriveListing(client, include_subfolders=include_subfolders, cache=cache)
-        self._feed = DriveFeed(client, self._listing, frozenset(self._folder_ids), self._folders)
+        self._feed = DriveFeed(client, self._listing, frozenset(self._folder_ids))
         self._acknowledge_abuse = acknowledge_abuse
         self._lock = threading.Lock()
         self._tree: DriveTree | None = None
@@ -64,7 +72,7 @@ class DriveSource:
 
     def check(self) -> SourceCheck:
         """Look whether the folders can be read, and count what is in them."""
-        folders = self._folders()
+        folders = self._all_folders()
         recordings = list(self._listing.walk(folders, DriveTree()))
         return SourceCheck(
             name=self.name,
@@ -76,33 +84,75 @@ class DriveSource:
 
     def list(self) -> Iterator[Recording]:
         """Everything in the folders, each file once."""
-        yield from self._listing.walk(self._folders(), DriveTree())
+        yield from self._listing.walk(self._all_folders(), DriveTree())
 
-    def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:
+    def changes(
+        self,
+        cursor: str | None,
+        *,
+        reconcile: bool = False,
+        before_listing: Callable[[], object] = lambda: None,
+    ) -> Changes:
         """What is new since a cursor; without one that fits, everything."""
         with self._lock:
-            folders = self._folders() if reconcile else self._folders_lately()
+            folders, problems = self._folders() if reconcile else self._folders_lately()
             logs = {folder.drive_id or MY_DRIVE for folder in folders}
             depth = "subfolders" if self._listing.include_subfolders else "flat"
             scope = (*sorted(self._folder_ids), depth)
-            kept = DriveCursor.of_text(cursor, scope=scope, logs=logs)
+            # Which feed tells of a folder that cannot be seen is not known; the cursor is as good as before.
+            kept = DriveCursor.of_text(cursor, scope=scope, logs=None if problems else logs)
             if kept is not None and not reconcile:
-                # As the last listing saw it; after a start it is asked for, without the files in it.
-                self._tree = self._tree or self._listing.structure(folders)
-                difference = self._feed.difference(kept, self._tree)
+                difference = self._difference(kept, folders, problems)
                 if difference is not None:
                     return difference
-            # The tokens first: what changes during the listing is reported once more rather than never.
-            tokens = {log: self._feed.start_token(log) for log in logs}
-            tree = DriveTree(tokens=tokens, listed_at=time.time())
-            recordings = list(self._listing.walk(folders, tree))
+            return self._everything(folders, problems, scope, before_listing, first=kept is None)
+
+    def _difference(
+        self, cursor: DriveCursor, folders: Sequence[DriveFolder], problems: _Problems
+    ) -> Changes | None:
+        """What changed; None: only a full listing can tell."""
+        if self._tree is None:
+            if problems:
+                return None
+            # As the last listing saw it; after a start it is asked for, without the files in it.
+            self._tree = self._listing.structure(folders)
+        changes = self._feed.difference(cursor, self._tree)
+        if changes is not None and changes.removed:
+            # The files of a folder that is no longer shared are reported as removed, before it or without it.
+            _, problems = self._folders()
+        if changes is None or not problems:
+            return changes
+        return dataclasses.replace(changes, removed=[], problems=problems)
+
+    def _everything(
+        self,
+        folders: Sequence[DriveFolder],
+        problems: _Problems,
+        scope: tuple[str, ...],
+        before_listing: Callable[[], object],
+        *,
+        first: bool,
+    ) -> Changes:
+        before_listing()
+        # The tokens first: what changes during the listing is reported once more rather than never.
+        logs = {folder.drive_id or MY_DRIVE for folder in folders}
+        began = time.time()
+        tree = DriveTree(tokens={log: self._feed.start_token(log) for log in logs}, listed_at=began)
+        recordings = list(self._listing.walk(folders, tree))
+        if not problems:
+            # One that stopped being shared in the middle of it would look as if it were empty.
+            _, problems = self._folders()
+        if not problems:
             self._tree = tree
-            return Changes(
-                recordings=recordings,
-                cursor=DriveCursor(scope, dict(tree.tokens), tree.fingerprint()).to_text(),
-                full=True,
-                first=kept is None,
-            )
+        return Changes(
+            recordings=recordings,
+            cursor=DriveCursor(scope, dict(tree.tokens), tree.fingerprint()).to_text(),
+            full=True,
+            first=first,
+            kept=tree.listed_at < began,
+            unseen=frozenset(tree.unseen),
+            problems=problems,
+        )
 
     def get(self, source_id: str) -> Recording:
         """One file by its id, wherever it stands."""
@@ -165,13 +215,30 @@ class DriveSource:
         """Close the connections."""
         self._client.close()
 
-    def _folders(self) -> Sequence[DriveFolder]:
+    def _all_folders(self) -> Sequence[DriveFolder]:
         """The configured folders, each seen just now: a folder that is not shared looks like an empty one."""
-        self._seen = [self._listing.folder(folder_id) for folder_id in self._folder_ids]
-        self._seen_at = time.monotonic()
-        return self._seen
+        return [self._listing.folder(folder_id) for folder_id in self._folder_ids]
 
-    def _folders_lately(self) -> Sequence[DriveFolder]:
+    def _folders(self) -> tuple[Sequence[DriveFolder], _Problems]:
+        """The configured folders that can be seen, and what is wrong with the others.
+
+        Raises:
+            AudioExtractError: None can be seen, or Drive does not answer.
+        """
+        seen: list[DriveFolder] = []
+        problems: list[AudioExtractError] = []
+        for folder_id in self._folder_ids:
+            try:
+                seen.append(self._listing.folder(folder_id))
+            except (PermissionDeniedError, ConfigurationError) as error:
+                problems.append(error)
+        self._seen_at = -_FOLDERS_SECONDS if problems else time.monotonic()
+        self._seen = seen
+        if not seen:
+            raise problems[0]
+        return seen, tuple(problems)
+
+    def _folders_lately(self) -> tuple[Sequence[DriveFolder], _Problems]:
         """The configured folders, seen some time ago: what happens to them is in the change feed too."""
         is_lately = time.monotonic() - self._seen_at < _FOLDERS_SECONDS
-        return self._seen if is_lately else self._folders()
+        return (self._seen, ()) if is_lately else self._folders()

@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from audio_extract.exceptions import InternalError, NotFoundError
+from audio_extract.exceptions import InternalError, NotFoundError, PermissionDeniedError
 from audio_extract.sources.base import Changes
 from audio_extract.sources.drive_cursor import MY_DRIVE, DriveCursor
 from audio_extract.sources.drive_files import FILE_FIELDS, FOLDER, GOOGLE_TYPES, SHORTCUT, recording_of
 from audio_extract.sources.drive_listing import PAGE_SIZE, DriveListing, DriveTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from audio_extract.sources.base import Recording
     from audio_extract.sources.drive_client import DriveClient
+
+#: Before a page token of the account's own log, where it stands in for that of a shared drive.
+_OWN_LOG = "own:"
 
 _log = logging.getLogger(__name__)
 
@@ -31,23 +34,25 @@ class DriveFeed:
         client: Makes the calls.
         listing: Follows shortcuts.
         root_ids: The configured folders; what happens to them themselves is not a change of the tree.
-        on_root_change: Called when something happened to one of these; may raise.
     """
 
-    def __init__(
-        self,
-        client: DriveClient,
-        listing: DriveListing,
-        root_ids: frozenset[str],
-        on_root_change: Callable[[], object],
-    ) -> None:
+    def __init__(self, client: DriveClient, listing: DriveListing, root_ids: frozenset[str]) -> None:
         self._client = client
         self._listing = listing
         self._root_ids = root_ids
-        self._on_root_change = on_root_change
 
     def start_token(self, log: str) -> str:
         """Where the feed stands now."""
+        try:
+            return self._start_token(log)
+        except (NotFoundError, PermissionDeniedError):
+            if log == MY_DRIVE:
+                raise
+            # A folder of a shared drive can be shared with somebody who is no member of the drive: its log is
+            # not for them, and what they see of it is in their own.
+            return _OWN_LOG + self._start_token(MY_DRIVE)
+
+    def _start_token(self, log: str) -> str:
         drive = {"driveId": log} if log != MY_DRIVE else {}
         answer = self._client.call(
             lambda api: api.changes().getStartPageToken(supportsAllDrives=True, **drive), "the change feed"
@@ -68,9 +73,6 @@ class DriveFeed:
             return None
         if changes and self._listing.cache is not None:
             self._listing.cache.forget(_touched(changes.values(), tree))
-        if not self._root_ids.isdisjoint(changes):
-            # One that is no longer shared is reported as removed, like the files in it.
-            self._on_root_change()
         recordings: dict[str, Recording] = {}
         removed: list[str] = []
         for file_id, change in changes.items():
@@ -94,8 +96,7 @@ class DriveFeed:
         changes: dict[str, dict[str, Any]] = {}
         for log, token in cursor.tokens.items():
             try:
-                for change in self._feed(log, token, tokens):
-                    changes[change["fileId"]] = change
+                found = {change["fileId"]: change for change in self._feed(log, token, tokens)}
             except (InternalError, NotFoundError) as error:
                 if error.status not in {400, 404, 410}:
                     raise
@@ -103,6 +104,10 @@ class DriveFeed:
                     "Drive no longer knows the place in its change feed: listing everything (%s)", error
                 )
                 return None
+            for file_id, change in found.items():
+                # What leaves one drive for another is "removed" in the log of the first.
+                if not change.get("removed") or file_id not in changes:
+                    changes[file_id] = change
         return changes
 
     def _feed(self, log: str, token: str, tokens: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -114,7 +119,9 @@ class DriveFeed:
             "includeItemsFromAllDrives": True,
             "includeRemoved": True,
         }
-        if log != MY_DRIVE:
+        own = _OWN_LOG if token.startswith(_OWN_LOG) else ""
+        token = token.removeprefix(_OWN_LOG)
+        if log != MY_DRIVE and not own:
             parameters["driveId"] = log
         while True:
             page = self._client.call(
@@ -124,7 +131,7 @@ class DriveFeed:
             # Changes of a shared drive itself have no file.
             yield from (change for change in page.get("changes", []) if "fileId" in change)
             if "nextPageToken" not in page:
-                tokens[log] = page["newStartPageToken"]
+                tokens[log] = own + page["newStartPageToken"]
                 return
             token = page["nextPageToken"]
 

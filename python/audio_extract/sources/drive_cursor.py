@@ -36,13 +36,15 @@ class DriveCursor:
         return json.dumps(document, separators=(",", ":"), sort_keys=True)
 
     @classmethod
-    def of_text(cls, text: str | None, *, scope: tuple[str, ...], logs: set[str]) -> DriveCursor | None:
+    def of_text(
+        cls, text: str | None, *, scope: tuple[str, ...], logs: set[str] | None
+    ) -> DriveCursor | None:
         """Read a kept cursor; None: there is none, or it was made for something else.
 
         Args:
             text: As it was kept.
             scope: What it must have been made for.
-            logs: The logs that it must have tokens of.
+            logs: The logs that it must have tokens of; None: that is not known now.
         """
         if text is None:
             return None
@@ -55,5 +57,5 @@ class DriveCursor:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        fits = document.get("form") == _FORM and cursor.scope == scope and set(cursor.tokens) == logs
-        return cursor if fits else None
+        fits = document.get("form") == _FORM and cursor.scope == scope
+        return cursor if fits and (logs is None or set(cursor.tokens) == logs) else None

@@ -11,7 +11,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from audio_extract.exceptions import ConfigurationError, NotFoundError, PermissionDeniedError
+from audio_extract.exceptions import (
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    TransientError,
+)
 from audio_extract.sources.drive_files import (
     FILE_FIELDS,
     FOLDER,
@@ -60,12 +65,14 @@ class DriveTree:
         targets: Id of a shortcut's target → the folder of the shortcut.
         tokens: Where the change feeds stood before it was walked through; for each feed its token.
         listed_at: When that was, in seconds since the epoch; earlier where a kept listing was taken.
+        unseen: Folders that something leads to and that cannot be looked at.
     """
 
     folder_ids: set[str] = field(default_factory=set)
     targets: dict[str, str] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     listed_at: float = 0.0
+    unseen: set[str] = field(default_factory=set)
 
     def fingerprint(self) -> str:
         """A short text that is another one when other folders count."""
@@ -87,6 +94,7 @@ class DriveListing:
         self._client = client
         self.include_subfolders = include_subfolders
         self.cache = cache
+        self._told: set[str] = set()
 
     def folder(self, folder_id: str) -> DriveFolder:
         """A configured folder, as it stands now.
@@ -136,11 +144,29 @@ class DriveListing:
         seen: set[str] = set()
         while waiting:
             folder = waiting.popleft()
-            for resource in self._files(folder, tree):
+            for resource in self._seen(folder, folders, tree, self._files(folder, tree)):
                 found = self._enter(resource, folder.id, tree, waiting)
                 if found is not None and found.source_id not in seen:
                     seen.add(found.source_id)
                     yield found
+
+    def _seen(
+        self,
+        folder: DriveFolder,
+        configured: Sequence[DriveFolder],
+        tree: DriveTree,
+        files: Iterator[dict[str, Any]],
+    ) -> Iterator[dict[str, Any]]:
+        """What stands in a folder; nothing where a shortcut leads to a folder that cannot be seen."""
+        try:
+            yield from files
+        except (NotFoundError, PermissionDeniedError) as error:
+            if folder in configured:
+                raise
+            tree.unseen.add(folder.id)
+            if folder.id not in self._told:
+                _log.warning("%s is left out: %s", folder, error, extra={"event": "folder.unseen"})
+            self._told.add(folder.id)
 
     def _files(self, folder: DriveFolder, tree: DriveTree) -> Iterator[dict[str, Any]]:
         """What stands in one folder, or stood there a short while ago."""
@@ -205,7 +231,7 @@ class DriveListing:
         query = f"'{folder.id}' in parents and trashed = false{also}"
         parameters = {
             "q": query,
-            "fields": f"nextPageToken,files({FILE_FIELDS})",
+            "fields": f"nextPageToken,incompleteSearch,files({FILE_FIELDS})",
             "pageSize": PAGE_SIZE,
             "supportsAllDrives": True,
             "includeItemsFromAllDrives": True,
@@ -216,6 +242,9 @@ class DriveListing:
                 lambda api: api.files().list(pageToken=token, **parameters),  # noqa: B023 - called at once
                 str(folder),
             )
+            if page.get("incompleteSearch"):
+                message = f"Drive has not searched all of {folder}; it is tried again with the next look."
+                raise TransientError(message, code="source.incomplete_listing")
             yield from page.get("files", [])
             token = page.get("nextPageToken")
             if token is None:
@@ -240,7 +269,7 @@ class DriveListing:
         wanted = f" and (mimeType = '{FOLDER}' or mimeType = '{SHORTCUT}')"
         while waiting:
             folder = waiting.popleft()
-            for resource in self.children(folder, also=wanted):
+            for resource in self._seen(folder, folders, tree, self.children(folder, also=wanted)):
                 target = resource.get("shortcutDetails") or {}
                 if resource.get("mimeType") == FOLDER:
                     self._descend(DriveFolder(resource["id"], resource["name"]), tree, waiting)

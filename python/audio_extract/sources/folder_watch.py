@@ -10,6 +10,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from audio_extract.mounts import network_kind
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -46,6 +48,10 @@ class FolderWatch:
     def _run(self) -> None:
         import watchfiles
 
+        kind = network_kind(self._folder)
+        if kind is not None:
+            self._give_up(f"a {kind} mount does not tell what others change")
+            return
         try:
             # The library, told to pass over what it may not read, also passes over what is not there.
             self._folder.stat()
@@ -62,9 +68,12 @@ class FolderWatch:
                 self._on_change()
         except (OSError, RuntimeError) as error:
             # RuntimeError is what the library makes of a file system or a system that cannot be watched.
-            _log.warning(
-                "%s cannot be watched (%s): new files are found at google_drive.check_interval_seconds",
-                self._folder,
-                error,
-                extra={"event": "watch.failed"},
-            )
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        _log.warning(
+            "%s cannot be watched (%s): new files are found at google_drive.check_interval_seconds",
+            self._folder,
+            reason,
+            extra={"event": "watch.failed"},
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 #: A cache that is slower than Drive is none.
 _TIMEOUT_SECONDS: Final = 1.0
+#: After a failure it is not asked for so long: a stalled server would cost its timeout for each folder.
+_REST_SECONDS: Final = 30.0
 #: Larger folders are listed anew: keeping them would need their whole listing in memory at once.
 MOST_FILES: Final = 20_000
 
@@ -69,9 +72,10 @@ class RedisListingCache:
     Args:
         url: Of the server; may hold a password.
         keep_seconds: How long a listing is kept.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, url: str, *, keep_seconds: int) -> None:
+    def __init__(self, url: str, *, keep_seconds: int, clock: Callable[[], float] = time.monotonic) -> None:
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -83,7 +87,9 @@ class RedisListingCache:
             socket_connect_timeout=_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
+        self._clock = clock
         self._has_failed = False
+        self._rests_until = clock()
 
     def get(self, folder_id: str) -> KeptListing | None:
         """A listing that is not too old."""
@@ -140,6 +146,8 @@ class RedisListingCache:
     def _ask(self, what: str, question: Callable[[Redis], object]) -> object | None:
         from redis.exceptions import RedisError
 
+        if self._clock() < self._rests_until:
+            return None
         try:
             answer = question(self._redis)
         except (RedisError, OSError) as error:
@@ -151,6 +159,7 @@ class RedisListingCache:
                     extra={"event": "redis.failed"},
                 )
             self._has_failed = True
+            self._rests_until = self._clock() + _REST_SECONDS
             return None
         if self._has_failed:
             _log.info("Redis answers again", extra={"event": "redis.recovered"})

@@ -7,6 +7,7 @@ change feed: a listing costs little, so every look is a full one.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import mimetypes
 import os
@@ -81,6 +82,7 @@ class LocalSource:
         self._settle_seconds = settle_seconds
         self._now = now
         self._leave_out = frozenset(path.resolve() for path in leave_out)
+        self._told: set[str] = set()
 
     def check(self) -> SourceCheck:
         """Look whether the folder can be read, and count the files in it."""
@@ -95,14 +97,40 @@ class LocalSource:
 
     def list(self) -> Iterator[Recording]:
         """Every file in the folder that is not hidden or temporary, by path."""
-        root = self._root()
-        yield from self._walk(root, PurePosixPath(), {_identity(root.stat())})
+        yield from self._list(set())
 
-    def changes(self, cursor: str | None, *, reconcile: bool = False) -> Changes:  # noqa: ARG002
-        """Everything there is. The cursor only says for which folder it was made."""
-        scope = f"{self._root()}:{'subfolders' if self._include_subfolders else 'flat'}"
+    def changes(
+        self,
+        cursor: str | None,
+        *,
+        reconcile: bool = False,  # noqa: ARG002 - every look is one
+        before_listing: Callable[[], object] = lambda: None,
+    ) -> Changes:
+        """Everything there is. The cursor only says for which folder on which file system it was made."""
+        before_listing()
+        root = self._root()
+        scope = f"{root}:{'subfolders' if self._include_subfolders else 'flat'}"
         here = scope.encode("utf-8", "backslashreplace").decode()
-        return Changes(recordings=[*self.list()], cursor=here, full=True, first=cursor != here)
+        device = root.stat().st_dev
+        before, device_before = _read_cursor(cursor)
+        unseen: set[str] = set()
+        recordings = [*self._list(unseen)]
+        problems: tuple[AudioExtractError, ...] = ()
+        if before == here and device_before not in {None, device} and not recordings:
+            # What is left of a mount that is not there is an empty folder.
+            message = (
+                f"The folder {self._folder} ({_SETTING}) is empty, and on another file system than before: "
+                "as if its mount were missing. Mount it; if it is meant to be empty, put a file there."
+            )
+            problems = (TransientError(message, code="source.not_mounted"),)
+        return Changes(
+            recordings=recordings,
+            cursor=json.dumps([here, device]),
+            full=True,
+            first=before != here,
+            unseen=frozenset(unseen),
+            problems=problems,
+        )
 
     def get(self, source_id: str) -> Recording:
         """One file by its path below the folder."""
@@ -170,24 +198,39 @@ class LocalSource:
             raise NotFoundError(f"{source_id!r} is not in the folder {self._folder} ({_SETTING}).")
         return path
 
-    def _walk(self, folder: Path, below: PurePosixPath, seen: set[tuple[int, int]]) -> Iterator[Recording]:
+    def _list(self, unseen: set[str]) -> Iterator[Recording]:
+        root = self._root()
+        yield from self._walk(root, PurePosixPath(), {_identity(root.stat())}, unseen)
+        self._told &= unseen
+
+    def _walk(
+        self, folder: Path, below: PurePosixPath, seen: set[tuple[int, int]], unseen: set[str]
+    ) -> Iterator[Recording]:
         try:
             with os.scandir(folder) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
-        except FileNotFoundError:
-            return
         except OSError as error:
             if not below.parts:
                 raise _failure(error, folder) from error
-            _log.warning("the folder %s is left out: %s", _shown(below), error.strerror)
+            if not isinstance(error, FileNotFoundError):
+                self._leave(below, error, unseen)
             return
         for entry in ordered:
             if is_temporary(entry.name):
                 continue
-            yield from self._entry(entry, below / entry.name, seen)
+            yield from self._entry(entry, below / entry.name, seen, unseen)
+
+    def _leave(self, below: PurePosixPath, error: OSError, unseen: set[str]) -> None:
+        """Note what cannot be looked at, and say so once."""
+        unseen.add(str(below))
+        if str(below) not in self._told:
+            _log.warning(
+                "%s is left out: %s", _shown(below), error.strerror, extra={"event": "folder.unseen"}
+            )
+        self._told.add(str(below))
 
     def _entry(
-        self, entry: os.DirEntry[str], below: PurePosixPath, seen: set[tuple[int, int]]
+        self, entry: os.DirEntry[str], below: PurePosixPath, seen: set[tuple[int, int]], unseen: set[str]
     ) -> Iterator[Recording]:
         path = Path(entry.path)
         try:
@@ -199,14 +242,14 @@ class LocalSource:
             # It vanished in between, or is a link to nothing or to itself.
             return
         except OSError as error:
-            _log.warning("%s is left out: %s", _shown(below), error.strerror)
+            self._leave(below, error, unseen)
             return
         if stat.S_ISDIR(status.st_mode):
             # Links can lead in a circle.
             is_new = _identity(status) not in seen and path.resolve() not in self._leave_out
             if self._include_subfolders and is_new:
                 seen.add(_identity(status))
-                yield from self._walk(path, below, seen)
+                yield from self._walk(path, below, seen, unseen)
         elif stat.S_ISREG(status.st_mode):
             if not _is_text(entry.name):
                 _log.warning("%s is left out: its name is not valid UTF-8. Rename it.", _shown(below))
@@ -226,13 +269,33 @@ class LocalSource:
             created_at=datetime.fromtimestamp(born, UTC),
             modified_at=modified,
             folder_id=str(below.parent) if len(below.parts) > 1 else None,
-            settled=(self._now() - modified).total_seconds() >= self._settle_seconds,
+            settled=self._now().timestamp() - self._last_change(status) >= self._settle_seconds,
         )
+
+    def _last_change(self, status: os.stat_result) -> float:
+        """When a file was written to last, in seconds since the epoch.
+
+        Programs that copy may set the time of modification back before they are done; the time of change of
+        the file itself cannot be set. A camera's clock that is ahead must not hold a file up for years.
+        """
+        now = self._now().timestamp()
+        times = (status.st_mtime, status.st_ctime)
+        return max((time for time in times if time <= now), default=min(times))
 
 
 def is_temporary(name: str) -> bool:
     """Whether a name says that the file is hidden or not finished."""
     return name.startswith((".", "~$")) or name.lower().endswith(TEMPORARY_SUFFIXES)
+
+
+def _read_cursor(cursor: str | None) -> tuple[str | None, int | None]:
+    """For which folder a cursor was made, and on which device that was."""
+    try:
+        scope, device = json.loads(cursor or "")
+        return str(scope), int(device)
+    except (ValueError, TypeError):
+        # Of a version that did not note the device.
+        return cursor, None
 
 
 def _media_type(path: PurePosixPath) -> str | None:

@@ -30,6 +30,8 @@ def escape(text: str) -> str:
 
 def unescape(text: str) -> str:
     """Return what `escape` was given."""
+    if "\x1a" not in text:
+        return text
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 

@@ -18,7 +18,7 @@ from audio_extract.exceptions import (
     NoSpaceError,
     TransientError,
 )
-from audio_extract.tracker.mounts import refuse_network_mount
+from audio_extract.mounts import refuse_network_mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -74,8 +74,13 @@ class Discovery:
             count += self._leave(source, batch, Event.GONE, "gone", now)
         return count
 
-    def known_ids(self, source: str) -> set[str]:
-        """Return the ids of a source that are not marked as gone; a reconcile compares them with a list."""
+    def known_ids(self, source: str, *, folders: Iterable[str] | None = None) -> set[str]:
+        """Return the ids of a source that are not marked as gone; a reconcile compares them with a list.
+
+        Args:
+            source: Of which.
+            folders: Only of recordings that were found in these.
+        """
         query = select(recordings.c.source_id).where(
             recordings.c.source == source,
             or_(
@@ -84,6 +89,8 @@ class Discovery:
                 recordings.c.state_reason != "gone",
             ),
         )
+        if folders is not None:
+            query = query.where(recordings.c.folder_id.in_(list(folders)))
         with self._database.read() as connection:
             return set(connection.execute(query).scalars())
 

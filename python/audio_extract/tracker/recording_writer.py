@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sqlalchemy import insert, select, update
@@ -12,10 +13,10 @@ from audio_extract.tracker.states import Event, State
 from audio_extract.tracker.values import RECORDING_FIELDS, Recorded, SourceRecording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Column, Connection, Row, RowMapping
 
     from audio_extract.tracker.database import Database
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 RevisionPolicy = Literal["never", "new_object", "replace"]
 #: Age decides only whether something new is wanted. What waits for its next attempt grows older meanwhile.
 _TOO_OLD = "too_old"
+#: What is read of a known recording to see whether there is news of it.
+_COMPARED = tuple(
+    recordings.c[name] for name in (*RECORDING_FIELDS, "state", "state_reason", "completed_revision")
+)
+_said = attrgetter(*RECORDING_FIELDS)
 _WAITING = frozenset({State.PENDING, State.FAILED, State.QUARANTINED})
 _FRESH: dict[str, Any] = {
     "attempts": 0, "failures": 0, "crashes": 0,
@@ -64,10 +70,10 @@ class RecordingWriter:
         if not news:
             return Recorded(known=len(found))
         with self._database.write() as connection:
-            known = self._known(connection, news)
+            known = self._known(connection, news, (recordings.c.source_id, recordings.c.id))
             fresh = [item for item in news if (item.source, item.source_id) not in known]
             result = self._insert(connection, fresh)
-            rows = history.locked(connection, [row["id"] for row in known.values()])
+            rows = history.locked(connection, [row.id for row in known.values()])
             by_key = {(row["source"], row["source_id"]): row for row in rows}
             for item in news:
                 row = by_key.get((item.source, item.source_id))
@@ -77,14 +83,16 @@ class RecordingWriter:
         return result + Recorded(known=len(found) - result.new - result.changed)
 
     def _news(self, connection: Connection, found: list[SourceRecording]) -> list[SourceRecording]:
-        known = self._known(connection, found)
+        known = self._known(connection, found, _COMPARED)
+        on_drive = [item.source_id for item in found if item.source == "drive"]
         removed = set(
             connection.execute(
                 select(drive_files.c.file_id).where(
-                    drive_files.c.file_id.in_([item.source_id for item in found]),
-                    drive_files.c.removed_at.is_not(None),
+                    drive_files.c.file_id.in_(on_drive), drive_files.c.removed_at.is_not(None)
                 )
             ).scalars()
+            if on_drive
+            else ()
         )
         return [
             item
@@ -95,14 +103,14 @@ class RecordingWriter:
         ]
 
     def _known(
-        self, connection: Connection, found: list[SourceRecording]
-    ) -> dict[tuple[str, str], RowMapping]:
-        known: dict[tuple[str, str], RowMapping] = {}
+        self, connection: Connection, found: list[SourceRecording], columns: Sequence[Column[Any]]
+    ) -> dict[tuple[str, str], Row[Any]]:
+        known: dict[tuple[str, str], Row[Any]] = {}
         for source in {item.source for item in found}:
             ids = [item.source_id for item in found if item.source == source]
-            query = select(recordings).where(recordings.c.source == source, recordings.c.source_id.in_(ids))
-            for row in connection.execute(query).mappings():
-                known[source, row["source_id"]] = row
+            query = select(*columns).where(recordings.c.source == source, recordings.c.source_id.in_(ids))
+            for row in connection.execute(query):
+                known[source, row.source_id] = row
         return known
 
     def _wish(self, item: SourceRecording, before: State | None = None) -> tuple[State, str | None]:
@@ -116,28 +124,28 @@ class RecordingWriter:
             return State.DISCOVERED, unwanted.reason
         return (State.PENDING, None) if item.settled else (State.DISCOVERED, "not_settled")
 
-    def _differs(self, item: SourceRecording, row: RowMapping) -> bool:
-        if any(getattr(item, name) != row[name] for name in RECORDING_FIELDS):
+    def _differs(self, item: SourceRecording, row: Row[Any]) -> bool:
+        # A reconcile comes here for every recording there is.
+        if row[: len(RECORDING_FIELDS)] != _said(item):
             return True
-        state = State(row["state"])
+        state = State(row.state)
         if state is State.IN_PROGRESS:
             return False
         if state is State.COMPLETED:
-            return self._outdated(item, row)
-        if state is State.SKIPPED and self._stays_skipped(row):
+            return self._outdated(item, row.completed_revision)
+        if state is State.SKIPPED and self._stays_skipped(row.state_reason):
             return False
         wish, reason = self._wish(item, state)
         if state in _WAITING:
             return wish is State.SKIPPED
-        return wish is not state or reason != row["state_reason"]
+        return wish is not state or reason != row.state_reason
 
-    def _stays_skipped(self, row: RowMapping) -> bool:
+    def _stays_skipped(self, reason: str | None) -> bool:
         # Who does not know the selection rules cannot say that they changed.
-        return self._unwanted is None and row["state_reason"] != "gone"
+        return self._unwanted is None and reason != "gone"
 
-    def _outdated(self, item: SourceRecording, row: RowMapping) -> bool:
+    def _outdated(self, item: SourceRecording, stored: str | None) -> bool:
         # A row of the earlier service has no revision: what it stored is taken as it is.
-        stored = row["completed_revision"]
         return self._new_revisions != "never" and stored is not None and stored != item.revision
 
     def _insert(self, connection: Connection, fresh: list[SourceRecording]) -> Recorded:
@@ -184,8 +192,10 @@ class RecordingWriter:
         changed = row["revision"] is not None and item.revision != row["revision"]
         result = Recorded(changed=int(changed))
         facts = _facts(item)
-        busy = state is State.IN_PROGRESS or (state is State.COMPLETED and not self._outdated(item, row))
-        if busy or (state is State.SKIPPED and not changed and self._stays_skipped(row)):
+        busy = state is State.IN_PROGRESS or (
+            state is State.COMPLETED and not self._outdated(item, row["completed_revision"])
+        )
+        if busy or (state is State.SKIPPED and not changed and self._stays_skipped(row["state_reason"])):
             self._note(connection, row, facts, changed=changed)
             return result
         wish, reason = self._wish(item, state)

@@ -172,7 +172,11 @@ class DriveEmulator(DriveState, Emulator):
         else:
             ids = [seen.item.id for seen in self._search(request)]
         page = [seen.to_json() for item_id in ids[:size] if (seen := self.seen(item_id))]
-        answer: dict[str, Any] = {"kind": "drive#fileList", "incompleteSearch": False, "files": page}
+        answer: dict[str, Any] = {
+            "kind": "drive#fileList",
+            "incompleteSearch": self.incomplete_search,
+            "files": page,
+        }
         if len(ids) > size:
             answer["nextPageToken"] = self._remember_page(signature, ids[size:])
         default = "kind,nextPageToken,incompleteSearch,files(kind,id,name,mimeType)"
@@ -265,8 +269,13 @@ class DriveEmulator(DriveState, Emulator):
             raise GoogleError("invalid", token, location="pageToken")
         size = _page_size(parameters.get("pageSize"), 100, 1000)
         end = self.last_change()
+        drive_id = parameters.get("driveId")
+        if drive_id is not None:
+            self._require_drive(drive_id)
         changes = [
-            change for change in self.changes_since(int(token) - 1) if self._wanted(change, parameters)
+            change
+            for change in self.changes_since(int(token) - 1, drive_id)
+            if self._wanted(change, parameters)
         ]
         answer: dict[str, Any] = {
             "kind": "drive#changeList",
@@ -283,9 +292,8 @@ class DriveEmulator(DriveState, Emulator):
         return _answer(request, answer, "ChangeList", default)
 
     def _wanted(self, change: Change, parameters: Mapping[str, str]) -> bool:
-        drive_id = parameters.get("driveId")
-        if drive_id is not None:
-            return change.drive_id == drive_id
+        if "driveId" in parameters:
+            return True
         if change.drive_id is not None and parameters.get("includeItemsFromAllDrives") != "true":
             return False
         removed = change.removed or self.seen(change.item_id) is None

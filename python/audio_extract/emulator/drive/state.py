@@ -59,7 +59,12 @@ class DriveState:
     Args:
         clock: The service's time.
         account_email: Who asks: the service account or user whose Drive this is.
+
+    Attributes:
+        incomplete_search: Listings say that not everything was searched.
     """
+
+    incomplete_search = False
 
     def __init__(self, clock: Clock, account_email: str) -> None:
         self._clock = clock
@@ -239,6 +244,9 @@ class DriveState:
             item = self.item(item_id)
             folder = self.item(parent)
             item.parents = [folder.id]
+            if item.drive_id not in {None, folder.drive_id}:
+                # "Removed from this list of changes", as the reference says of a drive's own log.
+                self._changed(item, removed=True)
             item.drive_id = folder.drive_id
             self._changed(item)
 
@@ -278,6 +286,14 @@ class DriveState:
             item.visible = visible
             for one in self._tree(item):
                 self._changed(one, removed=not self.is_visible(one))
+
+    def drop_changes(self, item_id: str) -> None:
+        """Let the log of changes say nothing of what happened to an item up to now, as if Drive were late."""
+        with self._lock:
+            self._changes = [
+                dataclasses.replace(change, item_id="") if change.item_id == item_id else change
+                for change in self._changes
+            ]
 
     def exhaust_download_quota(self, item_id: str, downloads_left: int = 0) -> None:
         """Let media downloads of a file fail with ``downloadQuotaExceeded`` after so many more."""
@@ -353,10 +369,20 @@ class DriveState:
         with self._lock:
             return len(self._changes)
 
-    def changes_since(self, number: int) -> list[Change]:
-        """Changes with a number above ``number``, oldest first; of each item only the latest."""
+    def changes_since(self, number: int, drive_id: str | None = None) -> list[Change]:
+        """Changes with a number above ``number``, oldest first; of each item only the latest.
+
+        Args:
+            number: Of the last change that is known.
+            drive_id: Only of this shared drive's log.
+        """
         with self._lock:
-            latest = {change.item_id: change for change in self._changes[number:]}
+            changes = (
+                change
+                for change in self._changes[number:]
+                if change.item_id and drive_id in {None, change.drive_id}
+            )
+            latest = {change.item_id: change for change in changes}
             return sorted(latest.values(), key=lambda change: change.number)
 
     def _in_trash(self, item: DriveItem) -> bool:

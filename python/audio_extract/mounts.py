@@ -1,4 +1,4 @@
-"""Whether a folder's file system can hold an SQLite database that several processes open."""
+"""What kind of file system a folder is on, where that decides what can be done there."""
 
 from __future__ import annotations
 
@@ -31,6 +31,23 @@ def file_system(folder: Path, mountinfo: str) -> str | None:
     return best[1] if best else None
 
 
+def network_kind(folder: Path, mountinfo: str | None = None) -> str | None:
+    """Return the type of a folder's file system if it is a network or FUSE mount, else None.
+
+    Args:
+        folder: Which.
+        mountinfo: The mounts; those of this process unless given.
+    """
+    if mountinfo is None:
+        if not _MOUNTINFO.exists():
+            return None
+        mountinfo = _MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape")
+    kind = file_system(folder.resolve(), mountinfo)
+    if kind is None or kind in _LOCAL_FUSE:
+        return None
+    return kind if kind in _NETWORK or kind.startswith("fuse.") else None
+
+
 def refuse_network_mount(file: Path, mountinfo: str | None = None) -> None:
     """Refuse a database file on a network or FUSE mount.
 
@@ -41,14 +58,8 @@ def refuse_network_mount(file: Path, mountinfo: str | None = None) -> None:
     Raises:
         ConfigurationError: SQLite would lose data there.
     """
-    if mountinfo is None:
-        if not _MOUNTINFO.exists():
-            return
-        mountinfo = _MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape")
-    kind = file_system(file.parent.resolve(), mountinfo)
-    if kind is None or kind in _LOCAL_FUSE:
-        return
-    if kind in _NETWORK or kind.startswith("fuse."):
+    kind = network_kind(file.parent, mountinfo)
+    if kind is not None:
         message = (
             f"monitoring.database_path: {file} is on a {kind} mount, where SQLite loses data; "
             "choose a folder on a local disk, or the URL of a PostgreSQL database"
