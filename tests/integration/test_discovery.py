@@ -56,6 +56,10 @@ class World:
     def look(self, *, full: bool = False) -> DiscoveryResult:
         return discover(self.source, self.tracker, self.settings, self.now, full=full)
 
+    def drive_requests(self) -> int:
+        kinds = ("drive.list", "drive.get", "drive.changes", "drive.start_page_token", "drive.about")
+        return sum(self.state.requests.count(kind) for kind in kinds)
+
     def states(self) -> dict[str, str]:
         """Name of each recording → its state, and why."""
         rows = self.tracker.listing(limit=500).rows
@@ -365,6 +369,24 @@ def test_what_another_process_found_during_a_listing_is_not_gone(
     monkeypatch.setattr(DriveListing, "walk", slow)
     assert world.look(full=True).removed == 0
     assert world.states() == {"a.mp4": "pending"}
+
+
+@pytest.mark.parametrize("folders", [1, 3])
+def test_a_look_without_news_is_one_request_and_a_comparison_one_for_each_page(
+    world: World, folders: int
+) -> None:
+    more = [world.state.add_folder(f"More {number}") for number in range(folders - 1)]
+    for number in range(2500):
+        world.add(f"{number}.mp4", with_checksums=False)
+    world.settings = settings(mime_types=["nothing/*"])
+    world.restart(*more)
+    world.look()
+    world.state.requests.reset()
+    assert (world.look().kind, world.drive_requests()) == ("incremental", 1)
+    world.state.requests.reset()
+    result = world.look(full=True)
+    # Each folder before and after, the feed's token, and the pages of a thousand.
+    assert (result.seen, world.drive_requests()) == (2500, 2 * folders + 1 + 3 + len(more))
 
 
 def local_look(folder: Path, tracker: Tracker, moment: datetime) -> DiscoveryResult:

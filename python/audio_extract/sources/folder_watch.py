@@ -40,35 +40,50 @@ class FolderWatch:
         self._thread = threading.Thread(target=self._run, name="folder-watch", daemon=True)
         self._thread.start()
 
+    def join(self, timeout_seconds: float) -> None:
+        """Wait until nothing is watched any more."""
+        self._thread.join(timeout_seconds)
+
     def close(self) -> None:
         """Stop watching."""
         self._stop.set()
-        self._thread.join(_STOP_SECONDS)
+        self.join(_STOP_SECONDS)
 
     def _run(self) -> None:
-        import watchfiles
-
         kind = network_kind(self._folder)
         if kind is not None:
             self._give_up(f"a {kind} mount does not tell what others change")
             return
         try:
-            # The library, told to pass over what it may not read, also passes over what is not there.
-            self._folder.stat()
-            for _changes in watchfiles.watch(
-                self._folder,
-                watch_filter=None,
-                debounce=_DEBOUNCE_MILLISECONDS,
-                recursive=self._recursive,
-                stop_event=self._stop,
-                rust_timeout=500,
-                raise_interrupt=False,
-                ignore_permission_denied=True,
-            ):
-                self._on_change()
+            try:
+                self._watch(pass_over_unreadable=False)
+            except PermissionError:
+                self._watch(pass_over_unreadable=True)
         except (OSError, RuntimeError) as error:
             # RuntimeError is what the library makes of a file system or a system that cannot be watched.
             self._give_up(str(error))
+
+    def _watch(self, *, pass_over_unreadable: bool) -> None:
+        """Watch until stopped.
+
+        Args:
+            pass_over_unreadable: The library then passes over every other failure too, such as a limit that
+                is reached, and says nothing; so only where some folder cannot be read.
+        """
+        import watchfiles
+
+        self._folder.stat()
+        for _changes in watchfiles.watch(
+            self._folder,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MILLISECONDS,
+            recursive=self._recursive,
+            stop_event=self._stop,
+            rust_timeout=500,
+            raise_interrupt=False,
+            ignore_permission_denied=pass_over_unreadable,
+        ):
+            self._on_change()
 
     def _give_up(self, reason: str) -> None:
         _log.warning(
