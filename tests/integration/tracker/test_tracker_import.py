@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
-from audio_extract.exceptions import ConfigurationError
+from audio_extract.exceptions import ConfigurationError, TransientError
 from audio_extract.tracker import Owner, RetryPolicy, State, Tracker
 from audio_extract.tracker.legacy import TakenOver, newest, read_file
 from support.recordings import NOW, after, recording, stored
+
+KILLED_WHILE_WRITING = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN")
+connection.execute("DELETE FROM processed_videos")
+for number in range(3000):
+    values = (f"drive://half {number} {'x' * 500}", "half")
+    connection.execute(
+        "INSERT INTO processed_videos (file_path, file_hash, status) VALUES (?, ?, 'completed')", values
+    )
+os._exit(9)
+"""
 
 ME = Owner("here", 1, "boot.namespace.1")
 
@@ -92,6 +109,57 @@ def test_rows_that_only_a_write_ahead_log_holds_are_read_too(
             shutil.copy(f"{legacy}{suffix}", f"{copy}{suffix}")
         assert len(newest(read_file(copy))) == 5
     assert take(tracker, copy) == TakenOver(added=5)
+
+
+def test_a_transaction_that_a_killed_service_left_unfinished_is_not_taken_over(
+    tracker: Tracker, legacy: Path
+) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, legacy], check=False)
+    assert killed.returncode == 9
+    journal = legacy.with_name(f"{legacy.name}-journal")
+    before = {path: path.read_bytes() for path in (legacy, journal)}
+    assert take(tracker, legacy) == TakenOver(added=4)
+    assert {path: path.read_bytes() for path in (legacy, journal)} == before
+    assert sorted(path.name for path in legacy.parent.iterdir() if path.name.startswith("processed")) == [
+        legacy.name,
+        journal.name,
+    ]
+
+
+def test_a_file_that_its_service_has_locked_can_be_tried_again(
+    legacy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+    with closing(connect(legacy, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        # Without SQLite's own five seconds of patience.
+        monkeypatch.setattr(sqlite3, "connect", lambda *a, **v: connect(*a, **v, timeout=0))
+        with pytest.raises(TransientError, match=r"processed_videos\.db is locked"):
+            read_file(legacy)
+        writer.execute("ROLLBACK")
+    assert len(read_file(legacy)) == 5
+
+
+def test_many_rows_are_taken_over_in_a_moment(tracker: Tracker, legacy: Path) -> None:
+    with closing(sqlite3.connect(legacy)) as connection:
+        connection.executemany(
+            "INSERT INTO processed_videos (file_path, file_hash, status) VALUES (?, ?, ?)",
+            [(f"drive://x{n}", f"x{n}", "failed" if n % 7 == 0 else "completed") for n in range(2100)],
+        )
+        connection.commit()
+    tracker.record([recording("x1"), recording("x2099"), recording("x7")], NOW)
+    statements: list[str] = []
+    event.listen(
+        tracker._database.engine,
+        "before_cursor_execute",
+        lambda _c, _u, statement, *_rest: statements.append(statement),
+    )
+    assert take(tracker, legacy, 1) == TakenOver(added=2101, completed=2, known=1)
+    # A few for each batch, not for each row.
+    assert len(statements) < 60
+    stats = tracker.stats()
+    assert (stats.total, stats.completed, stats.failed) == (2104, 1803, 300)
+    assert len(tracker.audit(limit=9999)) == 3 + 2 + 2101
 
 
 @pytest.mark.parametrize("what", ["absent", "folder", "text", "truncated", "empty", "other tables", "ours"])

@@ -194,6 +194,37 @@ def test_an_adopted_database_is_adopted_once(legacy: Path) -> None:
     assert len(list(legacy.parent.glob("*.backup-*"))) == 1
 
 
+def test_the_earlier_services_database_that_is_damaged_is_refused_and_left_as_it_was(legacy: Path) -> None:
+    with closing(sqlite3.connect(legacy)) as connection:
+        connection.executemany(
+            "INSERT INTO processed_videos (file_path, file_hash, status) VALUES (?, 'x', 'completed')",
+            [(f"drive://{number} {'x' * 400}",) for number in range(100)],
+        )
+        connection.commit()
+    content = bytearray(legacy.read_bytes())
+    # All but the list of tables.
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    legacy.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is damaged") as caught:
+        Tracker.open(str(legacy), now=NOW)
+    assert caught.value.code == "database.damaged"
+    with Tracker.open(str(legacy), upgrade=False) as tracker:
+        assert tracker.status().legacy
+        assert tables(tracker) == {"processed_videos", "drive_files", "sync_history", "db_version"}
+
+
+def test_the_earlier_tables_are_there_after_all_of_ours_are_taken_away_again(legacy: Path) -> None:
+    with Tracker.open(str(legacy), now=NOW) as tracker:
+        migrate.downgrade(tracker._database, "base")
+        kept = {
+            f"legacy_{name}" for name in ("processed_videos", "drive_files", "sync_history", "db_version")
+        }
+        assert tables(tracker) == {*kept, "alembic_version"}
+        # And they are taken over once more, so that nothing is processed again.
+        assert tracker.upgrade(after(1)).adopted == 4
+        assert tracker.stats().completed == 3
+
+
 def test_the_first_schema_of_the_earlier_service_is_adopted_too(tmp_path: Path) -> None:
     file = tmp_path / "old.db"
     with closing(sqlite3.connect(file)) as connection:
