@@ -16,7 +16,7 @@ from audio_extract.cli.extract import extract
 from audio_extract.cli.help import CommandGroups
 from audio_extract.cli.once import once
 from audio_extract.cli.probe import probe
-from audio_extract.cli.recordings import forget, list_recordings, retry, show
+from audio_extract.cli.recordings import forget, list_recordings, retry, show, syncs
 from audio_extract.cli.run import run as run_service
 from audio_extract.cli.version import version
 from audio_extract.cli.worker import worker
@@ -49,6 +49,7 @@ app.command("list", rich_help_panel=_TRACKER)(list_recordings)
 app.command(rich_help_panel=_TRACKER)(show)
 app.command(rich_help_panel=_TRACKER)(retry)
 app.command(rich_help_panel=_TRACKER)(forget)
+app.command(rich_help_panel=_TRACKER)(syncs)
 app.command(rich_help_panel=_TRACKER)(audit)
 app.command(rich_help_panel=_SETUP)(check)
 app.add_typer(config.app, name="config", rich_help_panel=_SETUP)

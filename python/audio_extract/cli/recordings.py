@@ -1,4 +1,4 @@
-"""``audio-extract list|show|retry|forget``: what the tracker knows, and what a person asks of it."""
+"""``audio-extract list|show|retry|forget|syncs``: what the tracker knows, and what a person asks of it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from audio_extract.presentation import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rich.table import Table
+
     from audio_extract.tracker.tracker import Tracker
-    from audio_extract.tracker.values import RecordingRow
+    from audio_extract.tracker.values import RecordingRow, SyncRun
 
 #: More than any name, object name and message together.
 _PIPED_WIDTH = 5000
@@ -29,7 +31,7 @@ _STATES = ("discovered", "pending", "in_progress", "completed", "failed", "quara
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")]
 Ids = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="ID…", help="As `list` shows them, or ids in Drive.", show_default=False),
 ]
 
@@ -95,10 +97,7 @@ def show(
 def retry(
     invocation: Invocation,
     *,
-    recordings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="ID…", help="As `list` shows them, or ids in Drive.", show_default=False),
-    ] = None,
+    recordings: Ids = None,
     failed: Annotated[bool, typer.Option("--failed", help="All that failed or are quarantined.")] = False,
     completed: Annotated[bool, typer.Option("--completed", help="Also what is completed already.")] = False,
     dry_run: DryRun = False,
@@ -116,15 +115,39 @@ def retry(
 
 
 @command
-def forget(invocation: Invocation, *, recordings: Ids, dry_run: DryRun = False) -> None:
+def forget(
+    invocation: Invocation,
+    *,
+    recordings: Ids = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed or are quarantined.")] = False,
+    dry_run: DryRun = False,
+) -> None:
     """Remove recordings from the tracker. What is stored stays; the next discovery finds them anew."""
+    if failed == bool(recordings):
+        raise ConfigurationError("name recordings, or say --failed", code="usage.invalid")
     with open_tracker(invocation) as tracker:
-        ids = [_find(tracker, word).id for word in recordings]
-        if dry_run:
+        ids = tracker.failed_ids() if failed else [_find(tracker, word).id for word in recordings or []]
+        if dry_run or not ids:
             _say_ids("would be forgotten", ids)
             return
         invocation.confirm(f"Forget {count_of(ids)}? The audio stays.")
         _say_ids("forgotten", tracker.forget(ids, datetime.now(UTC)), wanted=ids)
+
+
+@command
+def syncs(
+    invocation: Invocation,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List when sources were looked at and what was found, newest first."""
+    with open_tracker(invocation) as tracker:
+        runs = tracker.syncs(limit=limit)
+    if as_json:
+        typer.echo(json.dumps([_plain(asdict(run)) for run in runs], ensure_ascii=False))
+        return
+    _print_syncs(runs)
 
 
 def row_values(row: RecordingRow) -> dict[str, Any]:
@@ -141,7 +164,6 @@ def _plain(value: Any) -> Any:
 
 
 def _print_table(rows: Iterable[RecordingRow]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -162,6 +184,39 @@ def _print_table(rows: Iterable[RecordingRow]) -> None:
             size(row.stored_size_bytes),
             Text(one_line(reason or "")),
         )
+    _print(table)
+
+
+def _print_syncs(runs: Iterable[SyncRun]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from audio_extract.presentation import moment
+
+    table = Table(box=None)
+    for title in ("source", "kind", "when"):
+        table.add_column(title, no_wrap=True)
+    for title in ("seconds", "seen", "new", "changed", "skipped", "gone", "requests"):
+        table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("what went wrong", overflow="fold")
+    for run in runs:
+        seconds = (run.ended_at - run.started_at).total_seconds()
+        counts = (run.seen, run.new, run.changed, run.skipped, run.removed)
+        table.add_row(
+            run.source,
+            run.kind,
+            moment(run.started_at),
+            f"{seconds:.1f}",
+            *map(str, counts),
+            "–" if run.requests is None else str(run.requests),
+            Text(one_line(run.error_message or ""), style="red"),
+        )
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
     # Piped into another program, a table is as wide as it needs to be.
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     with console.capture() as drawn:

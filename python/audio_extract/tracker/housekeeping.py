@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from sqlalchemy import Connection, RowMapping
+
     from audio_extract.tracker.database import Database
     from audio_extract.tracker.legacy import TakenOver
 
@@ -84,23 +86,10 @@ class Housekeeping:
         """
         numbers = sorted({number for text in ids if (number := row_id(text)) is not None})
         removed: list[str] = []
-        with self._database.write() as connection:
-            for row in history.locked(connection, numbers):
-                if row["state"] == State.IN_PROGRESS:
-                    continue
-                history.record_event(
-                    connection,
-                    row["id"],
-                    Event.FORGOTTEN,
-                    now,
-                    before=State(row["state"]),
-                    actor=actor,
-                    detail={name: row[name] for name in ("source", "source_id", "name", "object_name")},
-                )
-                connection.execute(delete(recordings).where(recordings.c.id == row["id"]))
-                if row["source"] == "drive":
-                    connection.execute(delete(drive_files).where(drive_files.c.file_id == row["source_id"]))
-                removed.append(str(row["id"]))
+        for start in range(0, len(numbers), _BATCH):
+            with self._database.write() as connection:
+                rows = history.locked(connection, numbers[start : start + _BATCH])
+                removed += _forget(connection, rows, now, actor)
         return removed
 
     def import_rows(
@@ -165,3 +154,24 @@ class Housekeeping:
                 ids = [row[1] for row in found]
                 done = connection.execute(delete(transfers).where(transfers.c.id.in_(ids), ~is_last))
                 count += done.rowcount
+
+
+def _forget(connection: Connection, rows: list[RowMapping], now: datetime, actor: str) -> list[str]:
+    removed = []
+    for row in rows:
+        if row["state"] == State.IN_PROGRESS:
+            continue
+        history.record_event(
+            connection,
+            row["id"],
+            Event.FORGOTTEN,
+            now,
+            before=State(row["state"]),
+            actor=actor,
+            detail={name: row[name] for name in ("source", "source_id", "name", "object_name")},
+        )
+        connection.execute(delete(recordings).where(recordings.c.id == row["id"]))
+        if row["source"] == "drive":
+            connection.execute(delete(drive_files).where(drive_files.c.file_id == row["source_id"]))
+        removed.append(str(row["id"]))
+    return removed
