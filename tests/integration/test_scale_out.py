@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import signal
 import subprocess
 import sys
@@ -17,9 +18,12 @@ import psycopg
 import pytest
 import yaml
 
+from audio_extract.cli.serving import Stop
 from audio_extract.emulator.faults import Answer, Delay, Stall
+from audio_extract.exceptions import InternalError
 from audio_extract.jobs import Service
 from audio_extract.jobs.queue_worker import QueueWorker
+from audio_extract.tracker.job_queue import JobQueue
 from chaos.scale import Plan, play
 from support.cli import environment, run_cli
 from support.databases import Postgresql, restartable_postgresql, run_sql
@@ -195,14 +199,17 @@ def test_a_stopped_worker_gives_back_what_did_not_finish_and_keeps_no_job(
 
 
 def test_only_one_of_several_services_looks_for_recordings_and_the_next_one_when_it_has_ended(
-    here: World, recording: Path, url: str
+    here: World, recording: Path, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "audio_extract.jobs")
     here.add(recording, "One.mp4")
     with member(here, url) as one, member(here, url) as two:
         assert one.run_once().found == 1
         here.add(recording, "Two.mp4")
         report = two.run_once()
         assert (report.found, report.discoverer_elsewhere) == (0, True)
+        [said] = [line for line in caplog.records if getattr(line, "event", "") == "discovery.elsewhere"]
+        assert said.levelno == logging.DEBUG
         # Its page and its metrics say what there is to do all the same.
         assert b'queue_depth{state="pending"} 1.0' in two.metrics.render()
         one.stop()
@@ -271,6 +278,21 @@ def test_a_database_that_is_back_after_a_moment_does_not_hold_up_a_worker_for_a_
         here.add(recording, "Two.mp4")
         assert service.run_once().found == 1
         assert wait_until(lambda: len(here.objects()) == 2, 40)
+
+
+def test_a_worker_that_cannot_take_jobs_any_more_ends_instead_of_waiting_for_ever(
+    here: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connector(_queue: JobQueue, *, connections: int) -> Any:
+        raise ZeroDivisionError(connections)
+
+    with member(here, url) as worker:
+        monkeypatch.setattr(JobQueue, "connector", connector)
+        worker.start(only_take_jobs=True)
+        with pytest.raises(InternalError, match="ZeroDivisionError") as caught:
+            Stop(worker).wait()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert caught.value.exit_code == 70
 
 
 def put_in(url: str, recording_id: str) -> None:

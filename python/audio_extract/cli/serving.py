@@ -83,10 +83,15 @@ class Stop:
             self._service.active.cancel_all()
 
     def wait(self) -> None:
-        """Return when the first signal has arrived."""
+        """Return when the first signal has arrived.
+
+        Raises:
+            InternalError: The service cannot do its work any more; whoever supervises it starts it again.
+        """
         # With a time limit, so that Python gets to run the handler.
         while not self._event.wait(0.2):
-            pass
+            if (failure := self._service.failure) is not None:
+                raise failure
 
 
 def announce(web: WebServer, invocation: Invocation) -> None:

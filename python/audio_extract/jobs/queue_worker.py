@@ -53,6 +53,8 @@ class QueueWorker:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._wake: Callable[[], object] | None = None
+        self.failure: Exception | None = None
+        """What ended this worker although nobody stopped it: a mistake of the program."""
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -76,11 +78,10 @@ class QueueWorker:
             logging.getLogger("procrastinate").setLevel(logging.WARNING)
         try:
             asyncio.run(self._run())
-        except Exception:
-            _log.exception(
-                "taking jobs failed unexpectedly; please report this", extra={"event": "worker.failed"}
-            )
-            raise
+        except Exception as error:
+            _log.exception("taking jobs ended unexpectedly", extra={"event": "worker.failed"})
+            # Not raised: nobody would hear it in this thread. The process ends because of it.
+            self.failure = error
         finally:
             self._threads.shutdown()
 

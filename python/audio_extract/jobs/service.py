@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from audio_extract.discover import discover
-from audio_extract.exceptions import AudioExtractError
+from audio_extract.exceptions import AudioExtractError, InternalError
 from audio_extract.jobs.active import ActiveTransfer, ActiveTransfers
 from audio_extract.jobs.transfer import Outcome, TransferJob
 from audio_extract.telemetry.metrics import Metrics
@@ -180,6 +180,7 @@ class Service:
         report = CycleReport()
         if self._discoverer is not None and not self._discoverer.is_this():
             report.discoverer_elsewhere = True
+            _log.debug("another process looks for recordings", extra={"event": "discovery.elsewhere"})
             self._count_queue()
             return report
         for source in sources:
@@ -417,6 +418,16 @@ class Service:
     def running(self) -> bool:
         """Whether the schedule is on."""
         return self._scheduler is not None
+
+    @property
+    def failure(self) -> InternalError | None:
+        """Why no jobs are taken any more although nobody asked for that. Only a new start helps."""
+        error = None if self._worker is None else self._worker.failure
+        if error is None:
+            return None
+        failure = InternalError(f"taking jobs ended unexpectedly: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
 
     def clean_up(self) -> int:
         """Remove details older than the settings keep them; what says that something is done stays."""
