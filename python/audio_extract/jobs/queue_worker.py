@@ -78,9 +78,8 @@ class QueueWorker:
             logging.getLogger("procrastinate").setLevel(logging.WARNING)
         try:
             asyncio.run(self._run())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to whoever waits: `failure` ends the process
             _log.exception("taking jobs ended unexpectedly", extra={"event": "worker.failed"})
-            # Not raised: nobody would hear it in this thread. The process ends because of it.
             self.failure = error
         finally:
             self._threads.shutdown()
