@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 #: Without these nothing can be stored; without the others the service goes on with what it has.
 ESSENTIAL: Final = frozenset({"database", "ffmpeg", "storage"})
+#: How long a page or a probe waits for the very first results, which has to be answered within a second.
+FIRST_RESULTS_SECONDS: Final = 0.8
 
 
 class Status(StrEnum):

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
 from audio_extract.web.headers import SafeHeaders
-from audio_extract.web.health import HealthMonitor, Status
+from audio_extract.web.health import FIRST_RESULTS_SECONDS, HealthMonitor, Status
 from audio_extract.web.problems import HANDLERS
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 _CHECKS: Final = {"database": "database", "gcs": "storage", "drive": "drive", "ffmpeg": "ffmpeg"}
 #: Without these no recording can be stored. A source that is away is no reason to restart the service.
 _NEEDED_TO_BE_READY: Final = ("database", "gcs", "ffmpeg")
-#: A probe waits for the very first results no longer than this; it has to be answered within a second.
-_FIRST_RESULTS_SECONDS: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class Probes:
         return Response(self.metrics.render(), media_type=CONTENT_TYPE)
 
     def _checks(self) -> dict[str, bool]:
-        components = self.health.components(wait_seconds=_FIRST_RESULTS_SECONDS)
+        components = self.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
         return {
             name: components[component].status != Status.UNHEALTHY
             for name, component in _CHECKS.items()

@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from starlette.exceptions import HTTPException
+
 from audio_extract.failure_texts import failure_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import RecordingRow, Stats
 
 
@@ -44,6 +47,18 @@ class AudioLocation:
 
     url: str | None = None
     file: Path | None = None
+
+
+def found(tracker: Tracker, recording_id: str) -> RecordingRow:
+    """Return a recording.
+
+    Raises:
+        HTTPException: 404, there is none of this id.
+    """
+    row = tracker.recording(recording_id)
+    if row is None:
+        raise HTTPException(404, f"no recording has the id {recording_id!r}")
+    return row
 
 
 def reason(row: RecordingRow) -> str | None:
