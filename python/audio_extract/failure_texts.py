@@ -262,24 +262,47 @@ FAILURES: Final[dict[str, Failure]] = {
 }
 
 
-def failure_text(code: str, name: str, message: str) -> str:
-    """Return what happened to a recording, for people: its name, the cause, what to do, the detail.
+@dataclass(frozen=True, slots=True)
+class FailureParts:
+    """What happened, in parts that a page shows each in its place.
+
+    Attributes:
+        cause: What happened.
+        remedy: What to do; None where the cause says so itself.
+        detail: What the error itself said beyond that; None where it is the cause.
+    """
+
+    cause: str
+    remedy: str | None = None
+    detail: str | None = None
+
+
+def failure_parts(code: str, name: str, message: str) -> FailureParts:
+    """Return what happened to a recording, for people, where its name is told already.
 
     Args:
         code: The error's stable name.
-        name: How people call the recording.
+        name: How people call the recording; left out at the beginning of the message.
         message: What the error itself says; secrets in it are removed.
     """
-    detail = redact(" ".join(message.split()))
+    detail = redact(" ".join(message.split())).removeprefix(f"{name}: ")
     if len(detail) > _MAX_DETAIL:
         detail = detail[: _MAX_DETAIL - 1].rstrip() + "…"
     failure = FAILURES.get(code)
     if failure is None:
-        return f"{name}: {detail or code}"
+        return FailureParts(detail or code)
     if failure.self_explanatory and detail:
-        return detail if detail.startswith(name) else f"{name}: {detail}"
-    more = f" Detail: {detail}" if detail else ""
-    return f"{name}: {failure.cause}. To do: {failure.remedy}.{more}"
+        return FailureParts(detail)
+    return FailureParts(failure.cause, failure.remedy, detail or None)
+
+
+def failure_text(code: str, name: str, message: str) -> str:
+    """Return the same in one text that begins with the name: the cause, what to do, the detail."""
+    parts = failure_parts(code, name, message)
+    begins = "" if parts.cause.startswith(name) else f"{name}: "
+    to_do = "" if parts.remedy is None else f". To do: {parts.remedy}."
+    more = "" if parts.detail is None else f" Detail: {parts.detail}"
+    return f"{begins}{parts.cause}{to_do}{more}"
 
 
 def remedy(code: str) -> str | None:

@@ -15,13 +15,18 @@ from audio_extract.exceptions import ConfigurationError, TransientError
 from audio_extract.sources.base import Recording
 from audio_extract.telemetry.metrics import Metrics
 from audio_extract.tracker import Owner, RecordingRow, RetryPolicy, Stored, Tracker
+from audio_extract.web.actions import Actions
 from audio_extract.web.dashboard import Dashboard
 from audio_extract.web.health import ComponentHealth, HealthMonitor, Status
 from audio_extract.web.probes import Probes
 from audio_extract.web.server import Listener, WebServer
-from audio_extract.web.view import ActiveView, AudioLocation
+from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
 
 NOW = datetime(2026, 1, 29, 10, 0, tzinfo=UTC)
+SETTINGS = {
+    "storage": {"type": "gcs", "gcs": {"bucket_name": "audio", "prefix": None}},
+    "execution": {"on": True},
+}
 NASTY = '<script>alert("x")</script> & "Wöchentlich" 🎙\n\u202egnp.exe'
 
 
@@ -92,6 +97,7 @@ class Service:
         tracked(self.tracker)
         self.ids = {row.source_id: row.id for row in self.tracker.listing().rows}
         self._audio = audio
+        self.asked: list[str] = []
         self.component = ComponentHealth(Status.HEALTHY, "fine")
         names = ("database", "storage", "drive", "ffmpeg", "temp_storage")
         self.health = HealthMonitor({name: lambda: self.component for name in names})
@@ -101,7 +107,15 @@ class Service:
             Listener(
                 "dashboard",
                 Dashboard(
-                    self.tracker, running, self.audio, self.health, metrics, "1.2.3", now=lambda: NOW
+                    tracker=self.tracker,
+                    activity=running,
+                    audio=self.audio,
+                    health=self.health,
+                    metrics=metrics,
+                    actions=Actions(self.tracker, lambda: self.asked.append("due"), now=lambda: NOW),
+                    settings=ShownSettings("/etc/audio.yaml", SETTINGS),
+                    version="1.2.3",
+                    now=lambda: NOW,
                 ).app(),
                 "127.0.0.1",
                 0,
@@ -119,7 +133,7 @@ class Service:
     def audio_path(self, source_id: str) -> str:
         return f"/recordings/{self.ids[source_id]}/audio"
 
-    def audio(self, row: RecordingRow) -> AudioLocation | None:
+    def audio(self, row: RecordingRow, as_attachment: bool) -> AudioLocation | None:
         match row.source_id:
             case "r0":
                 return AudioLocation(file=self._audio)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from audio_extract.storage.base import StorageAdapter
     from audio_extract.tracker.values import RecordingRow
     from audio_extract.web.server import WebServer
-    from audio_extract.web.view import ActiveView, AudioLocation
+    from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ def announce(web: WebServer, invocation: Invocation) -> None:
 def web_server(service: Service) -> Iterator[WebServer]:
     """Serve dashboard and probes, as the settings say, while the block runs."""
     from audio_extract.sources.factory import listing_cache
+    from audio_extract.web.actions import Actions
     from audio_extract.web.components import component_checks
     from audio_extract.web.dashboard import Dashboard
     from audio_extract.web.health import HealthMonitor
@@ -124,9 +125,13 @@ def web_server(service: Service) -> Iterator[WebServer]:
         dashboard = Dashboard(
             tracker=service.tracker,
             activity=lambda: [active_view(transfer) for transfer in service.active.all()],
-            audio=lambda row: audio_location(service.storage, row),
+            audio=lambda row, as_attachment: audio_location(
+                service.storage, row, as_attachment=as_attachment
+            ),
             health=health,
             metrics=service.metrics,
+            actions=Actions(service.tracker, service.dispatch_soon),
+            settings=shown_settings(service.settings),
             version=metadata.version("audio-extract"),
         )
         listeners.append(
@@ -176,7 +181,21 @@ def active_view(transfer: ActiveTransfer) -> ActiveView:
     )
 
 
-def audio_location(storage: StorageAdapter, row: RecordingRow) -> AudioLocation | None:
+def shown_settings(settings: Settings) -> ShownSettings:
+    """Return the settings as the page shows them, without secrets."""
+    from audio_extract.settings import masked_dict
+    from audio_extract.web.view import ShownSettings
+
+    values = masked_dict(settings)
+    general = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    sections = {name: value for name, value in values.items() if isinstance(value, dict) and value}
+    file = None if settings.config_path is None else str(settings.config_path)
+    return ShownSettings(file, {"general": general, **sections})
+
+
+def audio_location(
+    storage: StorageAdapter, row: RecordingRow, *, as_attachment: bool = False
+) -> AudioLocation | None:
     """Return where a browser gets a recording's audio; None: there is none."""
     from pathlib import Path
     from urllib.parse import unquote, urlsplit
@@ -185,7 +204,7 @@ def audio_location(storage: StorageAdapter, row: RecordingRow) -> AudioLocation 
 
     if row.status != "completed" or row.storage_path is None or row.storage_type != storage.storage_type:
         return None
-    url = storage.get_url(row.storage_path)
+    url = storage.get_url(row.storage_path, as_attachment=as_attachment)
     parts = urlsplit(url)
     if parts.scheme == "file":
         return AudioLocation(file=Path(unquote(parts.path)))

@@ -96,12 +96,14 @@ class StorageAdapter(Protocol):
         """What stands under a name; None: nothing."""
         ...
 
-    def get_url(self, name: str, expires_in: timedelta | None = None) -> str:
+    def get_url(self, name: str, expires_in: timedelta | None = None, *, as_attachment: bool = False) -> str:
         """A link to what stands under a name, without looking whether something does.
 
         Args:
             name: The name.
             expires_in: How long it works, at most :data:`MAX_URL_LIFETIME`; by default as configured.
+            as_attachment: Whether browsers are to store it under its file name instead of playing it. Only a
+                signed link can ask for that.
         """
         ...
 

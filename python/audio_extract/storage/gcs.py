@@ -124,14 +124,20 @@ class GCSStorageAdapter:
         blob = self._blob(name)
         return None if blob is None else _stored(blob)
 
-    def get_url(self, name: str, expires_in: timedelta | None = None) -> str:
+    def get_url(self, name: str, expires_in: timedelta | None = None, *, as_attachment: bool = False) -> str:
         """A link: signed (V4) unless everybody may read the bucket, or nothing can sign at an emulator."""
         lifetime = checked_lifetime(expires_in or self._url_lifetime)
         checked_name(name)
         if self._public_access or self._credentials is None:
             return f"{self._endpoint}/{self.bucket}/{quote(name, safe='/~')}"
         with self._failing(name):
-            return sign_url(self._bucket().blob(name), self._credentials, lifetime, self._endpoint)
+            return sign_url(
+                self._bucket().blob(name),
+                self._credentials,
+                lifetime,
+                self._endpoint,
+                as_attachment=as_attachment,
+            )
 
     def delete(self, name: str, generation: int | None = None) -> None:
         """Remove an object: just the generation that was named, else the one that stands there now."""

@@ -6,6 +6,7 @@ Reference: https://cloud.google.com/storage/docs/access-control/signed-urls
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from audio_extract.exceptions import ConfigurationError, PermissionDeniedError, TransientError
 
@@ -17,8 +18,22 @@ if TYPE_CHECKING:
     from audio_extract.credentials import GoogleCredentials
 
 
-def sign_url(blob: Blob, credentials: GoogleCredentials, lifetime: timedelta, endpoint: str) -> str:
+def sign_url(
+    blob: Blob,
+    credentials: GoogleCredentials,
+    lifetime: timedelta,
+    endpoint: str,
+    *,
+    as_attachment: bool = False,
+) -> str:
     """A link to an object that everybody can use who has it.
+
+    Args:
+        blob: The object.
+        credentials: Who signs.
+        lifetime: How long it works.
+        endpoint: The server that answers it.
+        as_attachment: Whether browsers are to store it under the last part of its name.
 
     Raises:
         ConfigurationError: These credentials cannot sign.
@@ -32,6 +47,10 @@ def sign_url(blob: Blob, credentials: GoogleCredentials, lifetime: timedelta, en
         "method": "GET",
         "api_access_endpoint": endpoint,
     }
+    if as_attachment:
+        name = quote(str(blob.name).rsplit("/", 1)[-1], safe="")
+        # RFC 6266: the form that holds any name.
+        how["response_disposition"] = f"attachment; filename*=UTF-8''{name}"
     current = credentials.current()
     if isinstance(current, Signing) and current.signer_email:
         return str(blob.generate_signed_url(credentials=current, **how))

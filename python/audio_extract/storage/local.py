@@ -148,7 +148,13 @@ class LocalStorageAdapter:
             updated_at=_modified(status),
         )
 
-    def get_url(self, name: str, expires_in: timedelta | None = None) -> str:  # noqa: ARG002
+    def get_url(
+        self,
+        name: str,
+        expires_in: timedelta | None = None,  # noqa: ARG002
+        *,
+        as_attachment: bool = False,  # noqa: ARG002
+    ) -> str:
         """A ``file:`` link, which works on this machine and does not expire."""
         return self._path(name).as_uri()
 

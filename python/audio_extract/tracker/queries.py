@@ -114,8 +114,21 @@ class Queries:
         query = _rows().where(FAILED)
         return self._page(query, limit, cursor)
 
-    def listing(self, *, states: Collection[State] = (), limit: int = 100, cursor: str | None = None) -> Page:
-        """Return recordings in some states (none: in any), newest first.
+    def listing(
+        self,
+        *,
+        states: Collection[State] = (),
+        name: str = "",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return recordings, newest first.
+
+        Args:
+            states: Only those in these; none: in any.
+            name: Only those whose name contains this, whatever the case.
+            limit: How many at most.
+            cursor: Where the page before ended.
 
         Raises:
             ValueError: The cursor is not one of ours.
@@ -125,6 +138,8 @@ class Queries:
             query = query.where(recordings.c.state == next(iter(states)))
         elif states:
             query = query.where(recordings.c.state.in_(states))
+        if name:
+            query = query.where(recordings.c.name.icontains(name, autoescape=True))
         return self._page(query, limit, cursor)
 
     def recording(self, recording_id: str) -> RecordingRow | None:

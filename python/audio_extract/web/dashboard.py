@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import RecordingRow
+    from audio_extract.web.actions import Actions
     from audio_extract.web.health import HealthMonitor
-    from audio_extract.web.view import ActiveView, AudioLocation
+    from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
 
 _STATIC: Final = Path(__file__).parent / "static"
 
@@ -43,18 +44,23 @@ class Dashboard:
     Attributes:
         tracker: What is known of recordings.
         activity: Gives the transfers that run now.
-        audio: Gives the place of a completed recording's audio; None: there is none.
+        audio: Gives the place of a completed recording's audio, to play or (True) to download; None: there
+            is none.
         health: The components' states.
         metrics: The metrics of this service.
+        actions: What a person may ask for.
+        settings: What the service runs with, for the page.
         version: Shown in the footer.
         now: The clock.
     """
 
     tracker: Tracker
     activity: Callable[[], list[ActiveView]]
-    audio: Callable[[RecordingRow], AudioLocation | None]
+    audio: Callable[[RecordingRow, bool], AudioLocation | None]
     health: HealthMonitor
     metrics: Metrics
+    actions: Actions
+    settings: ShownSettings
     version: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 

@@ -1,22 +1,30 @@
-"""The pages, as people see them; all of them can be read without JavaScript."""
+"""The pages, as people see them. All of them can be read without JavaScript, and forms work without it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import jinja2
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from audio_extract import presentation
 from audio_extract.exceptions import AudioExtractError
+from audio_extract.failure_texts import failure_parts
 from audio_extract.telemetry.redaction import redact
+from audio_extract.tracker.states import State
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
-from audio_extract.web.view import found, reason
+from audio_extract.web.recording_page import facts, stage_rows, took
+from audio_extract.web.view import found, why
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
@@ -24,8 +32,17 @@ if TYPE_CHECKING:
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MARKS: Final = {"healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴"}
-#: Rows of each table on the page; the API gives the rest.
-_ROWS: Final = 50
+#: Rows of each table on the overview; the list of all recordings has the rest.
+_NEWEST: Final = 20
+#: Rows of one page of that list.
+_PAGE: Final = 50
+#: Choices of the list: what people ask for → the states it stands for.
+_CHOICES: Final = {
+    "failed": ("failed, and given up", (State.FAILED, State.QUARANTINED)),
+    **{
+        state.value: (state.value.replace("_", " "), (state,)) for state in State if state is not State.FAILED
+    },
+}
 
 
 class Pages:
@@ -41,46 +58,201 @@ class Pages:
         """Return the routes."""
         return [
             Route("/", self.overview),
+            Route("/recordings", self.recordings),
+            Route("/recordings/{id}", self.recording),
             Route("/recordings/{id}/audio", self.audio),
+            Route("/recordings/{id}/retry", self.retry, methods=["POST"]),
+            Route("/recordings/{id}/reprocess", self.reprocess, methods=["POST"]),
+            Route("/retry-failed", self.retry_failed, methods=["POST"]),
+            Route("/settings", self.settings),
         ]
 
-    def overview(self, _request: Request) -> Response:
-        """``GET /``."""
+    def overview(self, request: Request) -> Response:
+        """``GET /``: what runs, what failed, what is new. It is there whatever else is not."""
         dashboard = self._dashboard
-        components = dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
+        values: dict[str, Any] = {}
+        unknown = None
+        try:
+            recent = dashboard.tracker.listing(limit=_NEWEST)
+            failed = dashboard.tracker.failed(limit=_NEWEST)
+            values = {
+                "stats": dashboard.tracker.stats(),
+                "recent": recent.rows,
+                "more_recent": recent.next_cursor is not None,
+                "failed": failed.rows,
+                "more_failed": failed.next_cursor is not None,
+            }
+        except AudioExtractError as error:
+            unknown = redact(error.message)
         return self._page(
-            "dashboard.html",
-            overall=overall(components),
-            components=components,
-            marks=_MARKS,
-            stats=dashboard.tracker.stats(),
-            active=dashboard.activity(),
-            recent=dashboard.tracker.listing(limit=_ROWS).rows,
-            failed=dashboard.tracker.failed(limit=_ROWS).rows,
+            request, "dashboard.html", here="/", unknown=unknown, active=dashboard.activity(), **values
+        )
+
+    def recordings(self, request: Request) -> Response:
+        """``GET /recordings?q=&status=&cursor=``: all of them, newest first."""
+        query = request.query_params
+        name, status, cursor = query.get("q", "").strip(), query.get("status", ""), query.get("cursor")
+        if status and status not in _CHOICES:
+            raise HTTPException(400, f"status: there is no {status!r}; there are {', '.join(_CHOICES)}")
+        states = _CHOICES[status][1] if status else ()
+        try:
+            page = self._dashboard.tracker.listing(states=states, name=name, limit=_PAGE, cursor=cursor)
+        except ValueError as error:
+            raise HTTPException(400, f"cursor: {error}") from error
+        asked = {key: value for key, value in (("q", name), ("status", status)) if value}
+        return self._page(
+            request,
+            "recordings.html",
+            here="/recordings",
+            q=name,
+            status=status,
+            states=[(choice, text) for choice, (text, _) in _CHOICES.items()],
+            rows=page.rows,
+            first=cursor is None,
+            newest=_link("/recordings", asked),
+            older=page.next_cursor and _link("/recordings", {**asked, "cursor": page.next_cursor}),
+        )
+
+    def recording(self, request: Request) -> Response:
+        """``GET /recordings/{id}``: everything that is known of one, and what happened to it."""
+        tracker = self._dashboard.tracker
+        row = found(tracker, request.path_params["id"])
+        attempts = tracker.attempts_of(row.id)
+        return self._page(
+            request,
+            "recording.html",
+            row=row,
+            facts=facts(row),
+            attempts=[{**attempt, "why": _ended_by(attempt, row.name)} for attempt in reversed(attempts)],
+            stages=stage_rows(attempts[-1].get("report") if attempts else None),
+            trail=tracker.audit(row.id),
         )
 
     def audio(self, request: Request) -> Response:
         """``GET /recordings/{id}/audio``: a fresh signed URL, or the file itself with ``Range``."""
         row = found(self._dashboard.tracker, request.path_params["id"])
+        as_attachment = "download" in request.query_params
         try:
-            location = self._dashboard.audio(row)
+            location = self._dashboard.audio(row, as_attachment)
         except AudioExtractError as error:
             raise HTTPException(502, redact(error.message)) from error
         if location is not None and location.file is not None:
-            return FileResponse(location.file, filename=location.file.name, content_disposition_type="inline")
+            return FileResponse(
+                location.file,
+                filename=location.file.name,
+                content_disposition_type="attachment" if as_attachment else "inline",
+            )
         if location is None or location.url is None:
             raise HTTPException(404, f"recording {row.id} has no audio that a link can lead to")
         return RedirectResponse(location.url, 307, headers={"Cache-Control": "no-store"})
 
-    def _page(self, template: str, **values: Any) -> Response:
+    def settings(self, request: Request) -> Response:
+        """``GET /settings``: what the service runs with, secrets masked."""
+        shown = self._dashboard.settings
+        return self._page(
+            request,
+            "settings.html",
+            here="/settings",
+            settings_file=shown.file,
+            settings=[(section, list(_flat(values))) for section, values in shown.sections.items()],
+        )
+
+    def retry(self, request: Request) -> Response:
+        """``POST /recordings/{id}/retry``."""
+        row = found(self._dashboard.tracker, request.path_params["id"])
+        if not self._dashboard.actions.retry(row.id, _actor(request)):
+            raise HTTPException(409, f"{row.name} is {row.status}: there is nothing to try again")
+        return RedirectResponse(f"/recordings/{row.id}", 303)
+
+    def reprocess(self, request: Request) -> Response:
+        """``POST /recordings/{id}/reprocess``."""
+        row = found(self._dashboard.tracker, request.path_params["id"])
+        if not self._dashboard.actions.reprocess(row.id, _actor(request)):
+            raise HTTPException(409, f"{row.name} is in progress already")
+        return RedirectResponse(f"/recordings/{row.id}", 303)
+
+    def retry_failed(self, request: Request) -> Response:
+        """``POST /retry-failed``."""
+        self._dashboard.actions.retry_failed(_actor(request))
+        return RedirectResponse("/", 303)
+
+    def _page(self, request: Request, template: str, **values: Any) -> Response:
+        components = self._dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
         return HTMLResponse(
             _ENVIRONMENT.get_template(template).render(
-                **values, version=self._dashboard.version, now=self._dashboard.now()
+                **values,
+                may_act=_may_act(request),
+                overall=overall(components),
+                components=components,
+                marks=_MARKS,
+                version=self._dashboard.version,
+                now=self._dashboard.now(),
             )
         )
 
 
-_ENVIRONMENT = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True)
+def error_page(status_title: str, detail: str, status: int, headers: Mapping[str, str] | None) -> Response:
+    """Return what a person sees instead of a problem document."""
+    text = _ENVIRONMENT.get_template("error.html").render(title=status_title, detail=detail)
+    return HTMLResponse(text, status, headers=headers)
+
+
+def _actor(_request: Request) -> str:
+    return "dashboard"
+
+
+def _may_act(_request: Request) -> bool:
+    return True
+
+
+def _ended_by(attempt: Mapping[str, Any], name: str) -> str | None:
+    code, message = attempt["error_code"], attempt["error_message"] or ""
+    return None if code is None else failure_parts(code, name, message).cause
+
+
+def _link(path: str, values: Mapping[str, str]) -> str:
+    return f"{path}?{urlencode(values)}" if values else path
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Return nested settings as ``audio_format.bitrate`` and what it is, in words."""
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{before}{name}.")
+        else:
+            rows.append((before + name, _in_words(value)))
+    return rows
+
+
+def _in_words(value: Any) -> str:
+    match value:
+        case None | [] | {} | "":
+            return "–"
+        case True:
+            return "yes"
+        case False:
+            return "no"
+        case list():
+            return ", ".join(_in_words(one) for one in value)
+        case _:
+            return str(value)
+
+
+def _when(time: datetime | None) -> str | Markup:
+    """A moment that the browser writes in the reader's time zone; without it, in the server's."""
+    if time is None:
+        return "–"
+    return Markup('<time datetime="{}">{}</time>').format(time.isoformat(), presentation.moment(time))
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_TEMPLATES),
+    autoescape=True,
+    trim_blocks=True,
+    # What a page was not given because the database was not there is like nothing.
+    undefined=jinja2.ChainableUndefined,
+)
 _ENVIRONMENT.filters.update(
-    reason=reason, size=presentation.size, duration=presentation.duration, moment=presentation.moment
+    why=why, size=presentation.size, duration=presentation.duration, when=_when, took=took
 )

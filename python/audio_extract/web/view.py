@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from audio_extract.failure_texts import failure_text
+from audio_extract.failure_texts import FailureParts, failure_parts, failure_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,19 @@ class ActiveView:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownSettings:
+    """The settings as the page shows them.
+
+    Attributes:
+        file: The settings file; None: there is none.
+        sections: Every section of the settings, nested as in the file, without secrets.
+    """
+
+    file: str | None
+    sections: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class AudioLocation:
     """Where a browser gets a recording's audio: a URL, or a file that we serve."""
 
@@ -66,6 +79,13 @@ def reason(row: RecordingRow) -> str | None:
     if row.error_code is None:
         return row.state_reason
     return failure_text(row.error_code, row.name, row.error_message or "")
+
+
+def why(row: RecordingRow) -> FailureParts | None:
+    """Return the same in parts, where the recording's name is told already."""
+    if row.error_code is None:
+        return FailureParts(row.state_reason) if row.state_reason else None
+    return failure_parts(row.error_code, row.name, row.error_message or "")
 
 
 def success_rate(stats: Stats) -> float | None:
