@@ -20,8 +20,8 @@ from starlette.staticfiles import StaticFiles
 from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
 from audio_extract.web.api import Api
 from audio_extract.web.headers import SafeHeaders
-from audio_extract.web.pages import Pages
-from audio_extract.web.problems import HANDLERS
+from audio_extract.web.pages import Pages, error_page
+from audio_extract.web.problems import handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ class Dashboard:
                 Mount("/static", StaticFiles(directory=_STATIC)),
             ],
             middleware=[Middleware(SafeHeaders)],
-            exception_handlers=HANDLERS,
+            exception_handlers=handlers(error_page),
         )
 
     def prometheus(self, _request: Request) -> Response:

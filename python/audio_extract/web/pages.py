@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MARKS: Final = {"healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴"}
-#: Rows of each table on the overview; the list of all recordings has the rest.
+#: Rows of the tables on the overview; the list of all recordings has the rest.
 _NEWEST: Final = 20
+_NEWEST_FAILED: Final = 5
 #: Rows of one page of that list.
 _PAGE: Final = 50
 #: Choices of the list: what people ask for → the states it stands for.
@@ -74,7 +75,7 @@ class Pages:
         unknown = None
         try:
             recent = dashboard.tracker.listing(limit=_NEWEST)
-            failed = dashboard.tracker.failed(limit=_NEWEST)
+            failed = dashboard.tracker.failed(limit=_NEWEST_FAILED)
             values = {
                 "stats": dashboard.tracker.stats(),
                 "recent": recent.rows,
@@ -191,9 +192,9 @@ class Pages:
         )
 
 
-def error_page(status_title: str, detail: str, status: int, headers: Mapping[str, str] | None) -> Response:
+def error_page(title: str, detail: str, status: int, headers: Mapping[str, str] | None) -> Response:
     """Return what a person sees instead of a problem document."""
-    text = _ENVIRONMENT.get_template("error.html").render(title=status_title, detail=detail)
+    text = _ENVIRONMENT.get_template("error.html").render(title=title, detail=detail)
     return HTMLResponse(text, status, headers=headers)
 
 
@@ -246,6 +247,11 @@ def _when(time: datetime | None) -> str | Markup:
     return Markup('<time datetime="{}">{}</time>').format(time.isoformat(), presentation.moment(time))
 
 
+def _sentence(text: str) -> str:
+    """Write what may be half a sentence as a whole one."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")
+
+
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_TEMPLATES),
     autoescape=True,
@@ -254,5 +260,5 @@ _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.ChainableUndefined,
 )
 _ENVIRONMENT.filters.update(
-    why=why, size=presentation.size, duration=presentation.duration, when=_when, took=took
+    why=why, sentence=_sentence, size=presentation.size, duration=presentation.duration, when=_when, took=took
 )

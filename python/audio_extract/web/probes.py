@@ -15,7 +15,7 @@ from starlette.routing import Route
 from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
 from audio_extract.web.headers import SafeHeaders
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, HealthMonitor, Status
-from audio_extract.web.problems import HANDLERS
+from audio_extract.web.problems import handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class Probes:
                 Route("/metrics", self.prometheus),
             ],
             middleware=[Middleware(SafeHeaders)],
-            exception_handlers=HANDLERS,
+            exception_handlers=handlers(),
         )
 
     def health_check(self, _request: Request) -> Response:

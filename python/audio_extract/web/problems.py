@@ -1,22 +1,27 @@
-"""Errors of the API as RFC 9457 problem documents."""
+"""Errors as RFC 9457 problem documents, and as pages for people."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+
+from audio_extract.exceptions import AudioExtractError
+from audio_extract.telemetry.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from collections.abc import Mapping
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
 _log = logging.getLogger(__name__)
+
+#: When to ask again after a part of the service did not answer.
+_RETRY_SECONDS: Final = 5
 
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -35,21 +40,41 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
     )
 
 
-def _on_http_exception(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise TypeError("registered for HTTPException only") from error
-    return problem(error.status_code, error.detail, headers=error.headers)
+#: Makes the page of an error: its title, its text, the status, headers to add.
+ErrorPage = Callable[[str, str, int, "Mapping[str, str] | None"], Response]
 
 
-def _on_bug(request: Request, error: Exception) -> Response:
-    _log.error(
-        "request to %s failed", request.url.path, exc_info=error, extra={"event": "web.request_failed"}
-    )
-    return problem(500, "the server could not answer; its log says why")
+def handlers(page: ErrorPage | None = None) -> Mapping[Any, Callable[[Request, Exception], Response]]:
+    """Return Starlette's ``exception_handlers``.
 
+    Args:
+        page: Answers browsers outside the API; None answers everybody with problem documents.
+    """
 
-#: For Starlette's ``exception_handlers``.
-HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
-    HTTPException: _on_http_exception,
-    500: _on_bug,
-}
+    def answer(
+        request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        for_people = page is not None and not request.url.path.startswith("/api/")
+        if page is None or not for_people or "text/html" not in request.headers.get("accept", ""):
+            return problem(status, detail, headers=headers)
+        return page(HTTPStatus(status).phrase, detail, status, headers)
+
+    def on_http_exception(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise TypeError("registered for HTTPException only") from error
+        return answer(request, error.status_code, error.detail, error.headers)
+
+    def on_known_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, AudioExtractError):
+            raise TypeError("registered for AudioExtractError only") from error
+        # What the service needs is not there just now; it is not the fault of who asks.
+        retry_after = {"Retry-After": str(_RETRY_SECONDS)}
+        return answer(request, 503, redact(error.message), retry_after)
+
+    def on_bug(request: Request, error: Exception) -> Response:
+        _log.error(
+            "request to %s failed", request.url.path, exc_info=error, extra={"event": "web.request_failed"}
+        )
+        return answer(request, 500, "the server could not answer; its log says why")
+
+    return {HTTPException: on_http_exception, AudioExtractError: on_known_error, 500: on_bug}
