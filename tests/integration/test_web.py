@@ -4,164 +4,37 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
 import pytest
 
-from audio_extract.exceptions import ConfigurationError, TransientError
-from audio_extract.sources.base import Recording
+from audio_extract.exceptions import ConfigurationError
 from audio_extract.telemetry.metrics import Metrics
-from audio_extract.tracker import Owner, RecordingRow, RetryPolicy, Stored, Tracker
-from audio_extract.web.actions import Actions
-from audio_extract.web.dashboard import Dashboard
-from audio_extract.web.health import ComponentHealth, HealthMonitor, Status
+from audio_extract.web.health import ComponentHealth, Status
 from audio_extract.web.probes import Probes
 from audio_extract.web.server import Listener, WebServer
-from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
-
-NOW = datetime(2026, 1, 29, 10, 0, tzinfo=UTC)
-SETTINGS = {
-    "storage": {"type": "gcs", "gcs": {"bucket_name": "audio", "prefix": None}},
-    "execution": {"on": True},
-}
-NASTY = '<script>alert("x")</script> & "Wöchentlich" 🎙\n\u202egnp.exe'
-
-
-def listed(source_id: str, name: str | None = None) -> Recording:
-    return Recording(
-        source="drive",
-        source_id=source_id,
-        revision="aa",
-        name=name or f"{source_id}.mp4",
-        created_at=NOW,
-        mime_type="video/mp4",
-        size_bytes=1000,
-        md5="aa",
-    )
-
-
-def tracked(tracker: Tracker) -> None:
-    """Five recordings that were stored, one after another, and one that failed."""
-    owner = Owner.current()
-    for number in range(5):
-        moment = NOW + timedelta(seconds=number)
-        tracker.record([listed(f"r{number}")], moment)
-        [claim] = tracker.claim(owner, moment)
-        stored = Stored(
-            storage_type="gcs",
-            storage_path=f"dev/2026/01/r{number}_audio.mp3",
-            storage_url=f"gs://bucket/dev/2026/01/r{number}_audio.mp3",
-            size_bytes=100,
-            crc32c="AAAAAA==",
-            audio_seconds=3600.0,
-        )
-        tracker.complete(claim, stored, moment)
-    before = NOW - timedelta(seconds=1)
-    tracker.record([listed("bad", NASTY)], before)
-    [claim] = tracker.claim(owner, before)
-    tracker.fail(
-        claim,
-        before,
-        code="media.no_audio",
-        kind="media",
-        message=f"{NASTY} has no sound",
-        policy=RetryPolicy(),
-    )
-
-
-def running() -> list[ActiveView]:
-    return [
-        ActiveView(
-            id="9",
-            name=NASTY,
-            stage="transfer",
-            fraction=0.25,
-            text="1 MB of 4 MB",
-            fetched_bytes=1,
-            source_size_bytes=4,
-            stored_bytes=0,
-            audio_seconds=1.0,
-            elapsed_seconds=1.0,
-        )
-    ]
-
-
-class Service:
-    """A dashboard and probes that listen on loopback."""
-
-    def __init__(self, audio: Path) -> None:
-        self.tracker = Tracker.open(str(audio.with_name("tracker.db")))
-        tracked(self.tracker)
-        self.ids = {row.source_id: row.id for row in self.tracker.listing().rows}
-        self._audio = audio
-        self.asked: list[str] = []
-        self.component = ComponentHealth(Status.HEALTHY, "fine")
-        names = ("database", "storage", "drive", "ffmpeg", "temp_storage")
-        self.health = HealthMonitor({name: lambda: self.component for name in names})
-        self.health.refresh()
-        metrics = Metrics()
-        self.server = WebServer(
-            Listener(
-                "dashboard",
-                Dashboard(
-                    tracker=self.tracker,
-                    activity=running,
-                    audio=self.audio,
-                    health=self.health,
-                    metrics=metrics,
-                    actions=Actions(self.tracker, lambda: self.asked.append("due"), now=lambda: NOW),
-                    settings=ShownSettings("/etc/audio.yaml", SETTINGS),
-                    version="1.2.3",
-                    now=lambda: NOW,
-                ).app(),
-                "127.0.0.1",
-                0,
-                "monitoring.dashboard_port",
-            ),
-            Listener(
-                "health",
-                Probes(self.health, metrics, now=lambda: NOW).app(),
-                "127.0.0.1",
-                0,
-                "monitoring.health_port",
-            ),
-        )
-
-    def audio_path(self, source_id: str) -> str:
-        return f"/recordings/{self.ids[source_id]}/audio"
-
-    def audio(self, row: RecordingRow, as_attachment: bool) -> AudioLocation | None:
-        match row.source_id:
-            case "r0":
-                return AudioLocation(file=self._audio)
-            case "r1":
-                return AudioLocation(url="https://storage.example/o?X-Goog-Signature=aa")
-            case "r2":
-                raise TransientError("the bucket does not answer")
-            case _:
-                return None
+from support.dashboard import NASTY, NOW, Shown
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(tmp_path: Path) -> Iterator[Shown]:
     audio = tmp_path / "weekly_audio.mp3"
     audio.write_bytes(bytes(range(200)))
-    made = Service(audio)
+    made = Shown(audio)
     with made.server, made.tracker:
         yield made
 
 
 @pytest.fixture
-def page(service: Service) -> Iterator[httpx.Client]:
+def page(service: Shown) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{service.server.ports['dashboard']}") as client:
         yield client
 
 
 @pytest.fixture
-def probe(service: Service) -> Iterator[httpx.Client]:
+def probe(service: Shown) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{service.server.ports['health']}") as client:
         yield client
 
@@ -205,7 +78,7 @@ def test_a_wrong_parameter_is_a_problem_document_that_names_it(page: httpx.Clien
     assert query.split("=", maxsplit=1)[0] in answer.json()["detail"]
 
 
-def test_what_is_not_there_is_a_problem_document(service: Service, page: httpx.Client) -> None:
+def test_what_is_not_there_is_a_problem_document(service: Shown, page: httpx.Client) -> None:
     for path in ("/api/recordings/none", "/api/recordings/999", "/nothing", service.audio_path("r4")):
         answer = page.get(path)
         assert answer.status_code == 404
@@ -213,7 +86,7 @@ def test_what_is_not_there_is_a_problem_document(service: Service, page: httpx.C
 
 
 def test_one_recording_failed_ones_active_ones_and_numbers_are_answered(
-    service: Service, page: httpx.Client
+    service: Shown, page: httpx.Client
 ) -> None:
     row = page.get(f"/api/recordings/{service.ids['r3']}").json()
     assert (row["crc32c"], row["storage_path"]) == ("AAAAAA==", "dev/2026/01/r3_audio.mp3")
@@ -254,7 +127,7 @@ def test_the_page_shows_every_name_as_text_and_asks_nothing_of_other_hosts(page:
 
 
 def test_audio_of_a_folder_has_ranges_and_of_a_bucket_a_fresh_link(
-    service: Service, page: httpx.Client
+    service: Shown, page: httpx.Client
 ) -> None:
     part = page.get(service.audio_path("r0"), headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, bytes(range(10, 20)))
@@ -266,7 +139,7 @@ def test_audio_of_a_folder_has_ranges_and_of_a_bucket_a_fresh_link(
 
 
 def test_a_destination_that_fails_is_a_problem_document_with_its_message(
-    service: Service, page: httpx.Client
+    service: Shown, page: httpx.Client
 ) -> None:
     answer = page.get(service.audio_path("r2"))
     assert answer.status_code == 502
@@ -295,7 +168,7 @@ def test_probes_have_the_shapes_that_existing_probes_read(probe: httpx.Client) -
 
 
 def test_a_failed_component_makes_the_probe_fail_and_is_named_but_the_process_lives(
-    service: Service, probe: httpx.Client
+    service: Shown, probe: httpx.Client
 ) -> None:
     service.component = ComponentHealth(Status.UNHEALTHY, "gone")
     service.health.refresh()
@@ -312,7 +185,7 @@ def test_the_health_port_names_no_recording(probe: httpx.Client) -> None:
     assert probe.get("/api/recent").status_code == 404
 
 
-def test_a_port_that_is_taken_is_a_configuration_error_that_names_the_setting(service: Service) -> None:
+def test_a_port_that_is_taken_is_a_configuration_error_that_names_the_setting(service: Shown) -> None:
     port = service.server.ports["dashboard"]
     second = WebServer(
         Listener("dashboard", Probes(service.health, Metrics()).app(), "127.0.0.1", port, "a.b")
@@ -323,7 +196,7 @@ def test_a_port_that_is_taken_is_a_configuration_error_that_names_the_setting(se
 
 
 def test_stopping_ends_the_servers_even_while_a_client_keeps_its_connection(tmp_path: Path) -> None:
-    service = Service(tmp_path / "none.mp3")
+    service = Shown(tmp_path / "none.mp3")
     service.server.start()
     client = http.client.HTTPConnection("127.0.0.1", service.server.ports["health"])
     client.request("GET", "/live")

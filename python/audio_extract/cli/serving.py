@@ -107,6 +107,7 @@ def web_server(service: Service) -> Iterator[WebServer]:
     from audio_extract.web.actions import Actions
     from audio_extract.web.components import component_checks
     from audio_extract.web.dashboard import Dashboard
+    from audio_extract.web.events import Events
     from audio_extract.web.health import HealthMonitor
     from audio_extract.web.probes import Probes
     from audio_extract.web.server import Listener, WebServer
@@ -120,16 +121,22 @@ def web_server(service: Service) -> Iterator[WebServer]:
         redis_version=None if cache is None else cache.version,
     )
     health = HealthMonitor(checks)
+
+    def activity() -> list[ActiveView]:
+        return [active_view(transfer) for transfer in service.active.all()]
+
+    events = Events(service.tracker, activity, health)
     listeners = []
     if monitoring.enable_dashboard:
         dashboard = Dashboard(
             tracker=service.tracker,
-            activity=lambda: [active_view(transfer) for transfer in service.active.all()],
+            activity=activity,
             audio=lambda row, as_attachment: audio_location(
                 service.storage, row, as_attachment=as_attachment
             ),
             health=health,
             metrics=service.metrics,
+            events=events,
             actions=Actions(service.tracker, service.dispatch_soon),
             settings=shown_settings(service.settings),
             version=metadata.version("audio-extract"),
@@ -158,6 +165,7 @@ def web_server(service: Service) -> Iterator[WebServer]:
         try:
             yield web
         finally:
+            events.close()
             health.stop()
 
 

@@ -200,6 +200,33 @@ class Queries:
             for row in reversed(rows)
         ]
 
+    def newest_change(self) -> int:
+        """Return the number of the newest entry of the audit log; 0 when it is empty."""
+        with self._database.read() as connection:
+            return connection.execute(select(func.max(audit_log.c.id))).scalar() or 0
+
+    def changes(self, after: int, limit: int = 500) -> list[tuple[int, RecordingRow]]:
+        """Return what happened after an entry of the audit log: its number, and the recording as it is now.
+
+        Each recording is there once, with its newest number; forgotten ones are not. Oldest first.
+        """
+        newest = (
+            select(audit_log.c.recording_id, func.max(audit_log.c.id).label("number"))
+            .where(audit_log.c.id > after, audit_log.c.recording_id.is_not(None))
+            .group_by(audit_log.c.recording_id)
+            .order_by(func.max(audit_log.c.id))
+            .limit(limit)
+            .subquery()
+        )
+        query = (
+            _rows()
+            .add_columns(newest.c.number)
+            .join(newest, newest.c.recording_id == recordings.c.id)
+            .order_by(newest.c.number)
+        )
+        with self._database.read() as connection:
+            return [(row["number"], _row(row)) for row in connection.execute(query).mappings()]
+
     def attempts_of(self, recording_id: str) -> list[dict[str, Any]]:
         """Return the rows of ``transfers`` of a recording, oldest first."""
         number = row_id(recording_id)

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
-from audio_extract.web.view import found, row_json, success_rate
+from audio_extract.web.view import found, health_json, row_json, success_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ class Api:
             Route("/api/stats", self.stats),
             Route("/api/health", self.health),
             Route("/api/active", self.active),
+            Route("/api/events", self._dashboard.events.stream),
             Route("/api/recordings/{id}", self.recording),
         ]
 
@@ -79,10 +80,7 @@ class Api:
             {
                 "status": overall(components).value,
                 "timestamp": self._dashboard.now().isoformat(),
-                "components": {
-                    name: {"status": health.status.value, "message": health.message}
-                    for name, health in components.items()
-                },
+                "components": health_json(components),
             }
         )
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import RecordingRow
     from audio_extract.web.actions import Actions
+    from audio_extract.web.events import Events
     from audio_extract.web.health import HealthMonitor
     from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
 
@@ -48,6 +49,7 @@ class Dashboard:
             is none.
         health: The components' states.
         metrics: The metrics of this service.
+        events: Tells those who listen what changes.
         actions: What a person may ask for.
         settings: What the service runs with, for the page.
         version: Shown in the footer.
@@ -59,6 +61,7 @@ class Dashboard:
     audio: Callable[[RecordingRow, bool], AudioLocation | None]
     health: HealthMonitor
     metrics: Metrics
+    events: Events
     actions: Actions
     settings: ShownSettings
     version: str

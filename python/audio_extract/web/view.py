@@ -11,10 +11,12 @@ from starlette.exceptions import HTTPException
 from audio_extract.failure_texts import FailureParts, failure_parts, failure_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import RecordingRow, Stats
+    from audio_extract.web.health import ComponentHealth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,14 @@ class AudioLocation:
 
     url: str | None = None
     file: Path | None = None
+
+
+def health_json(components: Mapping[str, ComponentHealth]) -> dict[str, dict[str, str]]:
+    """Return the components' states as the API gives them."""
+    return {
+        name: {"status": health.status.value, "message": health.message}
+        for name, health in components.items()
+    }
 
 
 def found(tracker: Tracker, recording_id: str) -> RecordingRow:

@@ -1,0 +1,217 @@
+"""``GET /api/events``: what changes while somebody looks, as server-sent events.
+
+One broadcaster asks for all who listen. ``recording`` events are read from the audit log, so that they also
+tell of what other processes did, and their id is that log's number: a client that comes back with
+``Last-Event-ID`` gets what it missed. Source of the format: https://html.spec.whatwg.org/#server-sent-events
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+
+from audio_extract.exceptions import AudioExtractError
+from audio_extract.web.health import overall
+from audio_extract.web.view import health_json, row_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from audio_extract.tracker.tracker import Tracker
+    from audio_extract.tracker.values import RecordingRow
+    from audio_extract.web.health import HealthMonitor
+    from audio_extract.web.view import ActiveView
+
+_log = logging.getLogger(__name__)
+
+#: How often is looked whether something changed.
+_LOOK_SECONDS: Final = 1.0
+#: A proxy closes what is silent for a minute.
+_SILENCE_SECONDS: Final = 15.0
+#: How long a browser waits before it comes back.
+_RETRY_MILLISECONDS: Final = 2000
+_MOST_CLIENTS: Final = 200
+#: What waits for one client; one that is slower is told to load everything again.
+_MOST_WAITING: Final = 100
+#: How much of the log is told one by one to a client that comes back.
+_MOST_MISSED: Final = 500
+#: Numbers of the log that are looked at again: of two transactions the later number may be seen first.
+_OVERLAP: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    name: str
+    data: Any = None
+    id: int | None = None
+    row: RecordingRow | None = None
+
+    def text(self, base_url: str) -> str:
+        data = self.data if self.row is None else row_json(self.row, base_url)
+        number = "" if self.id is None else f"id: {self.id}\n"
+        # JSON has no line breaks outside of strings, and writes those inside as \n.
+        return f"{number}event: {self.name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    queue: asyncio.Queue[_Event | None] = field(default_factory=lambda: asyncio.Queue(_MOST_WAITING))
+
+    def tell(self, event: _Event | None) -> None:
+        try:
+            self.queue.put_nowait(event)
+        except asyncio.QueueFull:
+            while not self.queue.empty():
+                self.queue.get_nowait()
+            self.queue.put_nowait(_Event("reload") if event is not None else None)
+
+
+class Events:
+    """Tells everybody who listens what changed.
+
+    Args:
+        tracker: What is known of recordings.
+        activity: Gives the transfers that run now.
+        health: The components' states.
+    """
+
+    def __init__(
+        self, tracker: Tracker, activity: Callable[[], list[ActiveView]], health: HealthMonitor
+    ) -> None:
+        self._tracker = tracker
+        self._activity = activity
+        self._health = health
+        self._clients: set[_Client] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._last = 0
+        self._told: deque[int] = deque(maxlen=2 * _OVERLAP)
+
+    async def stream(self, request: Request) -> Response:
+        """``GET /api/events``."""
+        if self._closed:
+            raise HTTPException(503, "the service is stopping", {"Retry-After": "5"})
+        if len(self._clients) >= _MOST_CLIENTS:
+            raise HTTPException(503, f"{_MOST_CLIENTS} pages listen already", {"Retry-After": "30"})
+        after = _last_event_id(request)
+        return StreamingResponse(
+            self._told_to(_Client(), after, str(request.base_url)),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    def close(self) -> None:
+        """End every stream, now and from any thread; nobody is let in any more."""
+        self._closed = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end)
+
+    async def _told_to(self, client: _Client, after: int | None, base_url: str) -> AsyncIterator[str]:
+        await self._join(client)
+        try:
+            yield f"retry: {_RETRY_MILLISECONDS}\n\n"
+            for event in (*self._state(), *await self._missed(after)):
+                yield event.text(base_url)
+            while True:
+                try:
+                    async with asyncio.timeout(_SILENCE_SECONDS):
+                        event_or_end = await client.queue.get()
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                if event_or_end is None:
+                    return
+                yield event_or_end.text(base_url)
+        finally:
+            self._leave(client)
+
+    async def _join(self, client: _Client) -> None:
+        self._clients.add(client)
+        if self._loop is None or not self._tasks:
+            self._loop = asyncio.get_running_loop()
+            self._last = await self._newest()
+            # Apart from each other: a database that hangs must not stop the figures of running transfers.
+            self._tasks = [asyncio.create_task(self._watch_state()), asyncio.create_task(self._watch_log())]
+
+    def _leave(self, client: _Client) -> None:
+        self._clients.discard(client)
+        if not self._clients:
+            for task in self._tasks:
+                task.cancel()
+            self._tasks = []
+
+    def _end(self) -> None:
+        for client in list(self._clients):
+            client.tell(None)
+
+    def _tell_all(self, event: _Event) -> None:
+        for client in list(self._clients):
+            client.tell(event)
+
+    def _state(self) -> list[_Event]:
+        components = self._health.components()
+        health = {"status": overall(components).value, "components": health_json(components)}
+        return [
+            _Event("active", [asdict(transfer) for transfer in self._activity()]),
+            _Event("health", health),
+        ]
+
+    async def _watch_state(self) -> None:
+        before: list[_Event] = []
+        while True:
+            now = self._state()
+            for event in now:
+                if before and event not in before:
+                    self._tell_all(event)
+            before = now
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _watch_log(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            with contextlib.suppress(AudioExtractError):  # health tells of it
+                found = await run_in_threadpool(self._tracker.changes, max(0, self._last - _OVERLAP))
+                for number, row in found:
+                    if number not in self._told and (number > self._last - _OVERLAP):
+                        self._told.append(number)
+                        self._tell_all(_Event("recording", id=number, row=row))
+                    self._last = max(self._last, number)
+
+    async def _newest(self) -> int:
+        try:
+            newest = await run_in_threadpool(self._tracker.newest_change)
+            known = await run_in_threadpool(self._tracker.changes, max(0, newest - _OVERLAP))
+        except AudioExtractError:
+            return self._last
+        self._told.extend(number for number, _ in known)
+        return newest
+
+    async def _missed(self, after: int | None) -> list[_Event]:
+        """Return what a client that comes back has not been told; at first, where it stands in the log."""
+        if after is None:
+            return [_Event("hello", id=self._last)]
+        try:
+            found = await run_in_threadpool(self._tracker.changes, after, _MOST_MISSED + 1)
+        except AudioExtractError:
+            return []
+        if len(found) > _MOST_MISSED:
+            return [_Event("reload", id=self._last)]
+        return [_Event("recording", id=number, row=row) for number, row in found]
+
+
+def _last_event_id(request: Request) -> int | None:
+    text = request.headers.get("last-event-id", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

@@ -1,0 +1,158 @@
+"""Server-sent events: who listens is told what changes, by whomever."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from audio_extract.tracker import Tracker
+from audio_extract.web.health import ComponentHealth, Status
+from support.dashboard import NOW, Shown, running
+
+
+@dataclass
+class Event:
+    name: str
+    data: Any
+    id: int | None
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Shown]:
+    audio = tmp_path / "weekly_audio.mp3"
+    audio.write_bytes(b"audio")
+    made = Shown(audio)
+    with made.server, made.tracker:
+        yield made
+        made.events.close()
+
+
+@contextmanager
+def listening(shown: Shown, last_event_id: int | None = None) -> Iterator[Iterator[Event]]:
+    headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
+    address = f"http://127.0.0.1:{shown.server.ports['dashboard']}/api/events"
+    with httpx.stream("GET", address, headers=headers, timeout=10) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-store"
+        yield events(response)
+
+
+def events(response: httpx.Response) -> Iterator[Event]:
+    values: dict[str, str] = {}
+    for line in response.iter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            values[name] = value
+        else:
+            if "event" in values:
+                number = values.get("id")
+                data = json.loads(values["data"])
+                yield Event(values["event"], data, None if number is None else int(number))
+            values = {}
+
+
+def wait_for(found: Iterator[Event], name: str) -> Event:
+    return next(event for event in found if event.name == name)
+
+
+def test_who_comes_is_told_what_runs_and_how_the_components_are(shown: Shown) -> None:
+    with listening(shown) as found:
+        active, health, hello = next(found), next(found), next(found)
+    assert [active.name, health.name, hello.name] == ["active", "health", "hello"]
+    assert active.data[0]["fraction"] == 0.25
+    assert health.data["status"] == "healthy"
+    assert health.data["components"]["database"] == {"status": "healthy", "message": "fine"}
+    assert hello.id == shown.tracker.newest_change()
+
+
+def test_what_another_process_does_is_told_with_the_recording_as_it_is_now(shown: Shown) -> None:
+    with listening(shown) as found:
+        wait_for(found, "hello")
+        with Tracker.open(shown.tracker.location) as other:
+            other.retry([shown.ids["bad"]], NOW, actor="somebody")
+        event = wait_for(found, "recording")
+        assert event.id == shown.tracker.newest_change()
+        assert (event.data["id"], event.data["status"]) == (shown.ids["bad"], "pending")
+
+
+def test_who_comes_back_is_told_just_what_was_missed(shown: Shown) -> None:
+    with listening(shown) as found:
+        seen = wait_for(found, "hello").id
+    shown.tracker.retry([shown.ids["r3"]], NOW, actor="somebody", completed=True)
+    shown.tracker.retry([shown.ids["bad"]], NOW, actor="somebody")
+    with listening(shown, seen) as found:
+        told = [wait_for(found, "recording") for _ in range(2)]
+    assert [event.data["id"] for event in told] == [shown.ids["r3"], shown.ids["bad"]]
+    with listening(shown, told[0].id) as found:
+        assert wait_for(found, "recording").data["id"] == shown.ids["bad"]
+
+
+def test_who_missed_too_much_is_asked_to_load_everything(shown: Shown) -> None:
+    from support.dashboard import listed
+
+    shown.tracker.record([listed(f"many{number}") for number in range(600)], NOW)
+    with listening(shown, 0) as found:
+        event = wait_for(found, "reload")
+        assert event.id == shown.tracker.newest_change()
+
+
+def test_progress_and_health_are_told_when_they_change(shown: Shown) -> None:
+    with listening(shown) as found:
+        wait_for(found, "hello")
+        shown.active = running(0.5)
+        assert wait_for(found, "active").data[0]["fraction"] == 0.5
+        shown.component = ComponentHealth(Status.UNHEALTHY, "gone")
+        shown.health.refresh()
+        assert wait_for(found, "health").data["status"] == "unhealthy"
+        shown.active = []
+        assert wait_for(found, "active").data == []
+
+
+def test_a_database_that_is_gone_does_not_end_the_stream(shown: Shown, tmp_path: Path) -> None:
+    file = Path(shown.tracker.location)
+    with listening(shown) as found:
+        wait_for(found, "hello")
+        shown.tracker.close()
+        away = file.rename(file.with_suffix(".away"))
+        shown.active = running(0.75)
+        assert wait_for(found, "active").data[0]["fraction"] == 0.75
+        away.rename(file)
+        with Tracker.open(str(file)) as other:
+            other.retry([shown.ids["bad"]], NOW + timedelta(seconds=1), actor="somebody")
+        assert wait_for(found, "recording").data["status"] == "pending"
+
+
+def test_streams_end_at_once_when_the_service_stops(shown: Shown) -> None:
+    with listening(shown) as found:
+        wait_for(found, "hello")
+        before = time.monotonic()
+        shown.events.close()
+        assert list(found) == []
+        shown.server.stop()
+        assert time.monotonic() - before < 2
+
+
+def test_a_client_that_does_not_read_is_asked_to_load_everything_instead_of_filling_the_memory() -> None:
+    import asyncio
+
+    from audio_extract.web.events import _Client, _Event
+
+    async def slow() -> list[str]:
+        client = _Client()
+        for _ in range(101):
+            client.tell(_Event("active", []))
+        return [
+            event.name if (event := client.queue.get_nowait()) else "" for _ in range(client.queue.qsize())
+        ]
+
+    assert asyncio.run(slow()) == ["reload"]
