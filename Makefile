@@ -52,7 +52,7 @@ validate-config: build ## Test each part with your settings and say what to do
 	@$(APP) check $(ARGS)
 
 ##@ Test
-.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools chaos chaos-scale
+.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools chaos chaos-scale screenshots
 all: lint test ## What CI runs
 
 test: build test-rust test-python ## Build, then all tests (Rust and Python)
@@ -72,6 +72,10 @@ test-integration: build test-tools ## Only the tests that start servers and FFmp
 test-real: build test-tools ## The demo's assertions against Google; needs AUDIO_EXTRACT_TEST_FOLDER_ID, AUDIO_EXTRACT_TEST_BUCKET and a key
 	@$(PYTHON) -m pytest -n 0 --timeout 3600 tests/real $(ARGS)
 
+screenshots: build test-tools ## Pictures of the pages for README, into docs/images
+	@mkdir -p docs/images
+	@AUDIO_EXTRACT_SCREENSHOTS=docs/images $(PYTHON) -m pytest -q -n 0 tests/e2e/test_dashboard.py $(ARGS)
+
 ROUNDS ?= 200
 chaos: build test-tools ## Kill the service at every point, start it again, look at what is stored; ROUNDS=n ARGS="--seed n"
 	@PYTHONPATH=tests $(PYTHON) -m chaos --rounds $(ROUNDS) $(ARGS)
@@ -79,9 +83,11 @@ chaos: build test-tools ## Kill the service at every point, start it again, look
 chaos-scale: build test-tools ## 500 recordings, two services, four workers, kills, restarts of database and Redis; ARGS="--seed N"
 	@PYTHONPATH=tests $(PYTHON) -m chaos.scale $(ARGS)
 
-# ffprobe comes with the system's FFmpeg only. Where it cannot be installed, the tests that need it say so by name.
+# ffprobe comes with the system's FFmpeg only. Where it or Chromium cannot be installed, the tests that need them
+# say so by name.
 test-tools:
 	@.ci/ffmpeg
+	@.ci/chromium
 
 ##@ Check
 .PHONY: lint lint-python lint-rust lint-text format type-check

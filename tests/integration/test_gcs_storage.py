@@ -263,6 +263,19 @@ def test_a_signed_link_works_without_signing_in(signer: GCSStorageAdapter, audio
     assert fetch(url) == audio.read_bytes()
 
 
+def test_a_link_to_download_gives_the_file_its_name_in_any_script(
+    signer: GCSStorageAdapter, place: Place, audio: Path
+) -> None:
+    name = 'dev/2025/Ü 🎙 "b"; c.mp3'
+    save(signer, audio, name)
+    for adapter in (signer, place.adapter()):
+        url = adapter.get_url(name, as_attachment=True)
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - http on loopback
+            sent = response.headers["content-disposition"]
+        assert sent == "attachment; filename*=UTF-8''%C3%9C%20%F0%9F%8E%99%20%22b%22%3B%20c.mp3"
+        place.state.accounts.require_tokens(required=False)
+
+
 def test_a_tampered_link_is_refused(signer: GCSStorageAdapter, audio: Path) -> None:
     save(signer, audio)
     url = signer.get_url(NAME, timedelta(hours=1))

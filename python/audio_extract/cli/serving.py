@@ -137,9 +137,10 @@ def web_server(service: Service) -> Iterator[WebServer]:
             health=health,
             metrics=service.metrics,
             events=events,
-            actions=Actions(service.tracker, service.dispatch_soon),
+            actions=Actions(service.tracker, service.dispatch_soon, now=service.now),
             settings=shown_settings(service.settings),
             version=metadata.version("audio-extract"),
+            now=service.now,
         )
         listeners.append(
             Listener(

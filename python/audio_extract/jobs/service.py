@@ -143,7 +143,7 @@ class Service:
         self._queue = queue
         self._discoverer = tracker.discoverer() if queue is not None else None
         self._worker: QueueWorker | None = None
-        self._now = now
+        self.now = now
         self._owner = Owner.current()
         self._job = TransferJob(
             settings=settings,
@@ -186,7 +186,7 @@ class Service:
         for source in sources:
             with self._traces.span("discovery", {"source": source.name, "full": full}):
                 try:
-                    result = discover(source, self.tracker, self.settings, self._now(), full=full)
+                    result = discover(source, self.tracker, self.settings, self.now(), full=full)
                 except AudioExtractError as error:
                     self._failed_look(source.name, error, report, full=full)
                     continue
@@ -194,7 +194,7 @@ class Service:
             for problem in result.problems:
                 self._failed_look(source.name, problem, report, full=full)
             if not result.problems:
-                self.metrics.discovered(at_unix_seconds=self._now().timestamp())
+                self.metrics.discovered(at_unix_seconds=self.now().timestamp())
         self._count_queue()
         return report
 
@@ -206,7 +206,7 @@ class Service:
         if error.code.startswith("database."):
             # It could not be written either; the database's own check says so.
             return
-        now = self._now()
+        now = self.now()
         self.tracker.add_sync(
             SyncRun(
                 source=source,
@@ -220,9 +220,7 @@ class Service:
 
     def recover(self) -> None:
         """Take back what dead workers left."""
-        recovered = self.tracker.recover(
-            self._now(), policy=RetryPolicy.from_settings(self.settings.behavior)
-        )
+        recovered = self.tracker.recover(self.now(), policy=RetryPolicy.from_settings(self.settings.behavior))
         if recovered.pending or recovered.quarantined:
             _log.warning(
                 "%d recordings of workers that ended are due again, %d are quarantined",
@@ -238,7 +236,7 @@ class Service:
         row = self.tracker.recording(recording_id)
         if row is None or row.object_name is None:
             return
-        claim = self.tracker.claim_one(recording_id, self._owner, self._now(), lease_seconds=_LEASE_SECONDS)
+        claim = self.tracker.claim_one(recording_id, self._owner, self.now(), lease_seconds=_LEASE_SECONDS)
         if claim is None:
             return
         is_adopted = False
@@ -248,7 +246,7 @@ class Service:
             _log.warning("looking for what a dead worker stored of %s: %s", claim.name, error)
         finally:
             if not is_adopted:
-                self.tracker.release(claim, self._now(), reason="recovered")
+                self.tracker.release(claim, self.now(), reason="recovered")
 
     def run_once(
         self, *, full: bool = False, on_outcome: Callable[[Outcome], None] | None = None
@@ -263,7 +261,7 @@ class Service:
         self._guarded(self.sweep, "sweep")()
         report = self.discover(full=full)
         if self._queue is not None:
-            report.deferred = self._queue.defer_due(self._now())
+            report.deferred = self._queue.defer_due(self.now())
             return report
         counting = threading.Lock()
 
@@ -433,7 +431,7 @@ class Service:
         """Remove details older than the settings keep them; what says that something is done stays."""
         self.sweep()
         days = self.settings.behavior.cleanup_old_records_days
-        return self.tracker.cleanup(days, self._now()) if days > 0 else 0
+        return self.tracker.cleanup(days, self.now()) if days > 0 else 0
 
     def sweep(self) -> int:
         """Remove what killed processes left at a destination folder; returns how many files.
@@ -474,7 +472,7 @@ class Service:
             return None
         try:
             claim = self.tracker.claim_one(
-                recording_id, self._owner, self._now(), lease_seconds=_LEASE_SECONDS
+                recording_id, self._owner, self.now(), lease_seconds=_LEASE_SECONDS
             )
         except AudioExtractError as error:
             # It is due still, and gets a new job when the database is back.
@@ -482,7 +480,7 @@ class Service:
             return None
         if claim is None:
             return None
-        active = ActiveTransfer(claim, self._now())
+        active = ActiveTransfer(claim, self.now())
         self.active.add(active)
         if self._stopping.is_set():
             # `stop` may have looked before this one was there: nobody would end it.
@@ -503,18 +501,18 @@ class Service:
             counts: Told of each transfer's end; without it, one that ends makes place for the next.
         """
         if self._queue is not None:
-            return self._queue.defer_due(self._now())
+            return self._queue.defer_due(self.now())
         with self._dispatching:
             free = self.settings.processing.max_parallel_downloads - len(self.active)
             if free <= 0 or self._stopping.is_set() or self._paused():
                 return 0
-            claims = self.tracker.claim(self._owner, self._now(), limit=free, lease_seconds=_LEASE_SECONDS)
+            claims = self.tracker.claim(self._owner, self.now(), limit=free, lease_seconds=_LEASE_SECONDS)
             for claim in claims:
                 self._begin(claim, counts)
             return len(claims)
 
     def _begin(self, claim: Claim, counts: Callable[[Outcome], None] | None) -> None:
-        active = ActiveTransfer(claim, self._now())
+        active = ActiveTransfer(claim, self.now())
         self.active.add(active)
 
         def work() -> None:
@@ -573,7 +571,7 @@ class Service:
             while not done.wait(_RENEW_SECONDS):
                 for transfer in self.active.all():
                     try:
-                        held = self.tracker.renew(transfer.claim, self._now(), lease_seconds=_LEASE_SECONDS)
+                        held = self.tracker.renew(transfer.claim, self.now(), lease_seconds=_LEASE_SECONDS)
                     except AudioExtractError as error:
                         _log.warning("renewing a lease: %s", error)
                         continue

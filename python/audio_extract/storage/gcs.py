@@ -13,7 +13,7 @@ import os
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from audio_extract.exceptions import (
     ConfigurationError,
@@ -23,7 +23,7 @@ from audio_extract.exceptions import (
 )
 from audio_extract.storage.base import StorageCheck, StoredFile, checked_lifetime, checked_name
 from audio_extract.storage.gcs_errors import ANONYMOUS, gcs_errors, not_allowed
-from audio_extract.storage.gcs_signing import sign_url
+from audio_extract.storage.gcs_signing import attachment, sign_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -129,7 +129,10 @@ class GCSStorageAdapter:
         lifetime = checked_lifetime(expires_in or self._url_lifetime)
         checked_name(name)
         if self._public_access or self._credentials is None:
-            return f"{self._endpoint}/{self.bucket}/{quote(name, safe='/~')}"
+            url = f"{self._endpoint}/{self.bucket}/{quote(name, safe='/~')}"
+            # Cloud Storage lets nobody choose headers without a signature; an emulator does.
+            wish = as_attachment and not self._public_access
+            return f"{url}?{urlencode({'response-content-disposition': attachment(name)})}" if wish else url
         with self._failing(name):
             return sign_url(
                 self._bucket().blob(name),

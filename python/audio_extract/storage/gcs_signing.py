@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from audio_extract.credentials import GoogleCredentials
 
 
+def attachment(name: str) -> str:
+    """The ``Content-Disposition`` under which browsers store an object by the last part of its name."""
+    # RFC 6266: the form that holds any name.
+    return f"attachment; filename*=UTF-8''{quote(name.rsplit('/', 1)[-1], safe='')}"
+
+
 def sign_url(
     blob: Blob,
     credentials: GoogleCredentials,
@@ -48,9 +54,7 @@ def sign_url(
         "api_access_endpoint": endpoint,
     }
     if as_attachment:
-        name = quote(str(blob.name).rsplit("/", 1)[-1], safe="")
-        # RFC 6266: the form that holds any name.
-        how["response_disposition"] = f"attachment; filename*=UTF-8''{name}"
+        how["response_disposition"] = attachment(str(blob.name))
     current = credentials.current()
     if isinstance(current, Signing) and current.signer_email:
         return str(blob.generate_signed_url(credentials=current, **how))

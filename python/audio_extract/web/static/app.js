@@ -110,7 +110,6 @@ document.addEventListener("submit", (event) => {
     .then(async (response) => {
       if (response.type !== "opaqueredirect") await answerOf(response);
       tell(`${button.getAttribute("aria-label") ?? button.textContent}: done.`);
-      document.activeElement?.blur();
       await refresh();
     })
     .catch((error) => tell(error.message))
@@ -129,12 +128,26 @@ document.addEventListener("keydown", (event) => {
 
 const live = document.getElementById("live");
 const fresh = "[data-fresh]";
+const seen = new WeakMap();
 
 function replaceable(part) {
-  const holdsFocus = part.contains(document.activeElement);
   const isPlaying = [...part.querySelectorAll("audio")].some((element) => !element.paused);
   const isSelected = !document.getSelection().isCollapsed && part.contains(document.getSelection().anchorNode);
-  return !holdsFocus && !isPlaying && !isSelected;
+  return !isPlaying && !isSelected;
+}
+
+// What a person did in a part lives on in the newer one: where the focus was, what was unfolded.
+const nameOf = (element) => element.getAttribute("aria-label") ?? element.getAttribute("href") ?? element.textContent;
+const rowOf = (element) => element.closest("tr")?.querySelector("th")?.textContent ?? "";
+
+function replace(part, newer) {
+  const focused = part.contains(document.activeElement) ? document.activeElement : null;
+  const unfolded = new Set([...part.querySelectorAll("details[open]")].map(rowOf));
+  part.replaceChildren(...newer.childNodes);
+  for (const details of part.querySelectorAll("details")) details.open = unfolded.has(rowOf(details));
+  if (!focused) return;
+  const same = [...part.querySelectorAll(focused.localName)].find((element) => nameOf(element) === nameOf(focused));
+  (same ?? document.getElementById("main")).focus({ preventScroll: true });
 }
 
 async function refresh() {
@@ -143,9 +156,9 @@ async function refresh() {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of document.querySelectorAll(fresh)) {
     const newer = page.getElementById(part.id);
-    if (newer && newer.innerHTML !== part.dataset.seen && replaceable(part)) {
-      part.dataset.seen = newer.innerHTML;
-      part.replaceChildren(...newer.childNodes);
+    if (newer && newer.innerHTML !== seen.get(part) && replaceable(part)) {
+      seen.set(part, newer.innerHTML);
+      replace(part, newer);
       localTimes(part);
       part.querySelectorAll("audio").forEach(renewing);
     }
