@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from audio_extract.tracker import Tracker
+from audio_extract.exceptions import TransientError
+from audio_extract.tracker import RecordingRow, Tracker
 from audio_extract.web.health import ComponentHealth, Status
 from support.dashboard import NOW, Shown, running
 
@@ -118,17 +119,23 @@ def test_progress_and_health_are_told_when_they_change(shown: Shown) -> None:
         assert wait_for(found, "active").data == []
 
 
-def test_a_database_that_is_gone_does_not_end_the_stream(shown: Shown, tmp_path: Path) -> None:
-    file = Path(shown.tracker.location)
+def test_a_database_that_does_not_answer_does_not_end_the_stream(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def gone(_tracker: Tracker, _after: int, _limit: int = 0) -> list[tuple[int, RecordingRow]]:
+        asked.set()
+        raise TransientError("the database does not answer", code="database.unavailable")
+
     with listening(shown) as found:
         wait_for(found, "hello")
-        shown.tracker.close()
-        away = file.rename(file.with_suffix(".away"))
-        shown.active = running(0.75)
-        assert wait_for(found, "active").data[0]["fraction"] == 0.75
-        away.rename(file)
-        with Tracker.open(str(file)) as other:
-            other.retry([shown.ids["bad"]], NOW + timedelta(seconds=1), actor="somebody")
+        with monkeypatch.context() as patched:
+            patched.setattr(Tracker, "changes", gone)
+            assert asked.wait(10)
+            shown.active = running(0.75)
+            assert wait_for(found, "active").data[0]["fraction"] == 0.75
+        shown.tracker.retry([shown.ids["bad"]], NOW, actor="somebody")
         assert wait_for(found, "recording").data["status"] == "pending"
 
 

@@ -14,6 +14,7 @@ from audio_extract.cli.interrupt import watching_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
 
     from audio_extract.cli.invocation import Invocation
     from audio_extract.jobs.active import ActiveTransfer
@@ -103,6 +104,8 @@ def announce(web: WebServer, invocation: Invocation) -> None:
 @contextmanager
 def web_server(service: Service) -> Iterator[WebServer]:
     """Serve dashboard and probes, as the settings say, while the block runs."""
+    from datetime import timedelta
+
     from audio_extract.sources.factory import listing_cache
     from audio_extract.web.actions import Actions
     from audio_extract.web.components import component_checks
@@ -125,21 +128,29 @@ def web_server(service: Service) -> Iterator[WebServer]:
     def activity() -> list[ActiveView]:
         return [active_view(transfer) for transfer in service.active.all()]
 
+    def audio(row: RecordingRow, as_attachment: bool) -> AudioLocation | None:
+        return audio_location(service.storage, row, as_attachment=as_attachment)
+
     events = Events(service.tracker, activity, health)
     listeners = []
     if monitoring.enable_dashboard:
         dashboard = Dashboard(
             tracker=service.tracker,
             activity=activity,
-            audio=lambda row, as_attachment: audio_location(
-                service.storage, row, as_attachment=as_attachment
-            ),
+            audio=audio,
             health=health,
             metrics=service.metrics,
             events=events,
-            actions=Actions(service.tracker, service.dispatch_soon, now=service.now),
+            actions=Actions(
+                service.tracker,
+                service.dispatch_soon,
+                audio,
+                timedelta(hours=service.settings.storage.gcs.url_expiration_hours),
+                now=service.now,
+            ),
             settings=shown_settings(service.settings),
             version=metadata.version("audio-extract"),
+            zone=_zone(service.settings),
             now=service.now,
         )
         listeners.append(
@@ -168,6 +179,15 @@ def web_server(service: Service) -> Iterator[WebServer]:
         finally:
             events.close()
             health.stop()
+
+
+def _zone(settings: Settings) -> tzinfo:
+    from zoneinfo import ZoneInfo
+
+    from tzlocal import get_localzone
+
+    name = settings.google_drive.time_zone
+    return get_localzone() if name is None else ZoneInfo(name)
 
 
 def active_view(transfer: ActiveTransfer) -> ActiveView:

@@ -106,6 +106,7 @@ recordings = Table(
     Index("ix_recordings_recent", "state_changed_at", "id"),
     Index("ix_recordings_state", "state", "state_changed_at", "id"),
     Index("ix_recordings_failed", "state_changed_at", "id", sqlite_where=FAILED, postgresql_where=FAILED),
+    Index("ix_recordings_storage_path", "storage_path"),
     Index("ix_recordings_totals", "state", "audio_seconds", "size_bytes", "stored_size_bytes"),
     # An id is never given twice, so that an old audit row cannot seem to speak of a new recording.
     sqlite_autoincrement=True,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, literal, or_, select, tuple_
+from sqlalchemy import Select, func, literal, or_, select, tuple_, union_all
 
 from audio_extract.tracker.claims import PRIORITIES
 from audio_extract.tracker.columns import Moment, RowId
@@ -15,6 +15,7 @@ from audio_extract.tracker.models import FAILED, audit_log, chunks, recordings, 
 from audio_extract.tracker.states import State
 from audio_extract.tracker.values import (
     AuditEntry,
+    Day,
     Page,
     Placed,
     RecordingRow,
@@ -27,6 +28,7 @@ from audio_extract.tracker.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from datetime import tzinfo
 
     from sqlalchemy import RowMapping
 
@@ -95,13 +97,64 @@ class Queries:
             stored_bytes=int(done[4]) if done else 0,
         )
 
-    def recent(self, now: datetime, *, days: int, limit: int, cursor: str | None = None) -> Page:
-        """Return recordings whose state changed in the last days, newest first.
+    def history(self, now: datetime, *, days: int, zone: tzinfo) -> list[Day]:
+        """Return what ended on each of the last days, oldest first; every day is there, today last.
+
+        Args:
+            now: The time.
+            days: How many days. What clean-up deleted is not counted.
+            zone: Where days begin.
+        """
+        today = now.astimezone(zone).date()
+        first = today - timedelta(days=days - 1)
+        parts = []
+        for number in range(days):
+            begins, ends = (
+                datetime.combine(first + timedelta(days=number + more), time(), zone) for more in (0, 1)
+            )
+            parts.append(
+                select(
+                    literal(number).label("number"),
+                    transfers.c.outcome,
+                    func.count().label("transfers"),
+                    func.coalesce(func.sum(transfers.c.audio_seconds), 0).label("audio_seconds"),
+                )
+                # An index answers each day, however many there were before.
+                .where(transfers.c.ended_at >= begins, transfers.c.ended_at < ends)
+                .group_by(transfers.c.outcome)
+            )
+        with self._database.read() as connection:
+            rows = connection.execute(union_all(*parts)).mappings().all()
+        found = {(row["number"], row["outcome"]): row for row in rows}
+
+        def one(number: int) -> Day:
+            done, failed = found.get((number, "completed")), found.get((number, "failed"))
+            return Day(
+                day=first + timedelta(days=number),
+                completed=done["transfers"] if done else 0,
+                failed=failed["transfers"] if failed else 0,
+                audio_seconds=float(done["audio_seconds"]) if done else 0.0,
+            )
+
+        return [one(number) for number in range(days)]
+
+    def recent(
+        self,
+        now: datetime,
+        *,
+        days: int,
+        states: Collection[State] = (),
+        name: str = "",
+        limit: int,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return recordings whose state changed in the last days, newest first, as `listing` does.
 
         Raises:
             ValueError: The cursor is not one of ours.
         """
-        query = _rows().where(recordings.c.state_changed_at >= now - timedelta(days=days))
+        query = _limited(_rows(), states, name)
+        query = query.where(recordings.c.state_changed_at >= now - timedelta(days=days))
         return self._page(query, limit, cursor)
 
     def failed(self, *, limit: int, cursor: str | None = None) -> Page:
@@ -133,14 +186,7 @@ class Queries:
         Raises:
             ValueError: The cursor is not one of ours.
         """
-        query = _rows()
-        if len(states) == 1:
-            query = query.where(recordings.c.state == next(iter(states)))
-        elif states:
-            query = query.where(recordings.c.state.in_(states))
-        if name:
-            query = query.where(recordings.c.name.icontains(name, autoescape=True))
-        return self._page(query, limit, cursor)
+        return self._page(_limited(_rows(), states, name), limit, cursor)
 
     def recording(self, recording_id: str) -> RecordingRow | None:
         """Return one recording, or None."""
@@ -165,6 +211,15 @@ class Queries:
                 return by_id
         with self._database.read() as connection:
             row = connection.execute(query.order_by(recordings.c.id).limit(1)).mappings().one_or_none()
+        return None if row is None else _row(row)
+
+    def stored_as(self, storage_path: str) -> RecordingRow | None:
+        """Return the completed recording whose audio is stored under a name, or None."""
+        query = _rows().where(
+            recordings.c.storage_path == storage_path, recordings.c.state == State.COMPLETED
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query.limit(1)).mappings().one_or_none()
         return None if row is None else _row(row)
 
     def abandoned_names(self) -> list[str]:
@@ -216,16 +271,11 @@ class Queries:
             .group_by(audit_log.c.recording_id)
             .order_by(func.max(audit_log.c.id))
             .limit(limit)
-            .subquery()
-        )
-        query = (
-            _rows()
-            .add_columns(newest.c.number)
-            .join(newest, newest.c.recording_id == recordings.c.id)
-            .order_by(newest.c.number)
         )
         with self._database.read() as connection:
-            return [(row["number"], _row(row)) for row in connection.execute(query).mappings()]
+            numbers = {row.recording_id: row.number for row in connection.execute(newest)}
+            rows = connection.execute(_rows().where(recordings.c.id.in_(numbers))).mappings().all()
+        return sorted(((numbers[row["id"]], _row(row)) for row in rows), key=lambda change: change[0])
 
     def attempts_of(self, recording_id: str) -> list[dict[str, Any]]:
         """Return the rows of ``transfers`` of a recording, oldest first."""
@@ -340,6 +390,14 @@ def _rows() -> Select[Any]:
     joined = recordings.outerjoin(transfers, transfers.c.id == recordings.c.last_transfer_id)
     last = [transfers.c[name].label(f"last_{name}") for name in _TRANSFER_COLUMNS]
     return select(recordings, *last).select_from(joined)
+
+
+def _limited(query: Select[Any], states: Collection[State], name: str) -> Select[Any]:
+    if len(states) == 1:
+        query = query.where(recordings.c.state == next(iter(states)))
+    elif states:
+        query = query.where(recordings.c.state.in_(states))
+    return query.where(recordings.c.name.icontains(name, autoescape=True)) if name else query
 
 
 def _placed(row: RowMapping) -> Placed:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
 
 class SourceRecording(Protocol):
@@ -274,6 +274,19 @@ class Stats:
     """Of the completed ones, as the next two."""
     source_bytes: int
     stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What ended on one day."""
+
+    day: date
+    completed: int
+    """Recordings that were stored."""
+    failed: int
+    """Attempts that failed; one recording may fail several times."""
+    audio_seconds: float
+    """Length of what was stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,39 +7,81 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
 
     from audio_extract.tracker.tracker import Tracker
+    from audio_extract.tracker.values import RecordingRow
+    from audio_extract.web.view import AudioLocation
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link to stored audio.
+
+    Attributes:
+        recording_id: Whose.
+        url: Where it leads; None: this server gives it out itself.
+        expires_at: Until when it works; None: it does not expire.
+    """
+
+    recording_id: str
+    url: str | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """Carries out what was asked; each action reaches the audit log with the name of who asked.
+    """Carries out what was asked; each change reaches the audit log with the name of who asked.
 
     Attributes:
         tracker: What is known of recordings.
         due_now: Tells the service that recordings became due.
+        audio: Gives the place of a completed recording's audio, as on the page.
+        link_lifetime: How long a link works that expires.
         now: The clock.
     """
 
     tracker: Tracker
     due_now: Callable[[], None]
+    audio: Callable[[RecordingRow, bool], AudioLocation | None]
+    link_lifetime: timedelta
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def retry(self, recording_id: str, actor: str) -> bool:
-        """Make a recording due at once, with all its attempts; False where it is not to be tried (again)."""
-        return self._due(self.tracker.retry([recording_id], self.now(), actor=actor)) > 0
+    def retry(self, ids: Iterable[str], actor: str) -> list[str]:
+        """Make recordings due at once, with all their attempts; returns those that are.
+
+        Unknown ones are left out, those in progress, and those that are stored.
+        """
+        return self._due(self.tracker.retry(ids, self.now(), actor=actor))
+
+    def retry_failed(self, actor: str) -> list[str]:
+        """Make every failed and quarantined recording due at once; returns their ids."""
+        return self._due(self.tracker.retry_failed(self.now(), actor=actor))
 
     def reprocess(self, recording_id: str, actor: str) -> bool:
         """Extract a recording again, also one that is stored; False while it is in progress."""
         moved = self.tracker.retry([recording_id], self.now(), actor=actor, completed=True)
-        return self._due(moved) > 0
+        return bool(self._due(moved))
 
-    def retry_failed(self, actor: str) -> int:
-        """Make every failed and quarantined recording due at once; returns how many."""
-        return self._due(self.tracker.retry_failed(self.now(), actor=actor))
+    def clean_up(self, days: int) -> int:
+        """Delete details older than some days; returns how many rows."""
+        return self.tracker.cleanup(days, self.now())
 
-    def _due(self, moved: list[str]) -> int:
+    def fresh_link(self, storage_path: str) -> Link | None:
+        """Make a new link to audio that is recorded as stored; None: nothing is, under this name.
+
+        Raises:
+            AudioExtractError: Nothing can sign a link now.
+        """
+        row = self.tracker.stored_as(storage_path)
+        location = None if row is None else self.audio(row, False)
+        if row is None or location is None:
+            return None
+        expires = location.url is not None and "X-Goog-Expires=" in location.url
+        return Link(row.id, location.url, self.now() + self.link_lifetime if expires else None)
+
+    def _due(self, moved: list[str]) -> list[str]:
         if moved:
             self.due_now()
-        return len(moved)
+        return moved

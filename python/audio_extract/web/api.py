@@ -9,8 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from audio_extract.tracker.values import values_of
+from audio_extract.web import schemas
+from audio_extract.web.endpoint import Endpoint, Given, Reply
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
-from audio_extract.web.view import found, health_json, row_json, success_rate
+from audio_extract.web.openapi import document
+from audio_extract.web.view import actor_of, found, health_json, row_json, success_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,87 +25,182 @@ if TYPE_CHECKING:
     from audio_extract.tracker.values import Page
     from audio_extract.web.dashboard import Dashboard
 
+_NO_RECORDING = {404: "There is no such recording."}
+_CURSOR = {400: "A parameter is wrong, or the cursor is not one of this service."}
+_BODY = {
+    400: "The body is not JSON.",
+    413: "The body is too long.",
+    415: "The body is not application/json.",
+    422: "The body says something else than described.",
+}
+
 
 class Api:
-    """Answers programs.
-
-    Handlers that ask the database are plain functions: Starlette runs them in its thread pool.
-    """
+    """Answers programs."""
 
     def __init__(self, dashboard: Dashboard) -> None:
         self._dashboard = dashboard
+        self._endpoints = self._all()
+        self._document = document(self._endpoints, dashboard.version)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
         return [
-            Route("/api/recent", self.recent),
-            Route("/api/failed", self.failed),
-            Route("/api/stats", self.stats),
-            Route("/api/health", self.health),
-            Route("/api/active", self.active),
+            *(endpoint.route() for endpoint in self._endpoints),
             Route("/api/events", self._dashboard.events.stream),
-            Route("/api/recordings/{id}", self.recording),
+            Route("/openapi.json", self._openapi),
         ]
 
-    def recent(self, request: Request) -> Response:
-        """``GET /api/recent?days=7&limit=&cursor=``."""
-        dashboard = self._dashboard
-        days = _number(request, "days", default=7, most=36_500)
+    def _all(self) -> list[Endpoint]:
+        def get(path: str, summary: str, carry_out: Callable[[Given], Reply], **values: object) -> Endpoint:
+            return _endpoint("GET", path, summary, carry_out, values)
+
+        def post(path: str, summary: str, carry_out: Callable[[Given], Reply], **values: object) -> Endpoint:
+            return _endpoint("POST", path, summary, carry_out, values)
+
+        s = schemas
+        return [
+            get("/api/recent", "Recordings that changed lately, newest first", self._recent,
+                query=s.RecentQuery, answer=s.Recordings, errors=_CURSOR),
+            get("/api/failed", "Recordings that failed or were given up, newest first", self._failed,
+                query=s.ListQuery, answer=s.Recordings, errors=_CURSOR),
+            get("/api/recordings/{id}", "One recording with its history", self._recording,
+                answer=s.RecordingDetails, errors=_NO_RECORDING),
+            get("/api/stats", "How much there is", self._stats, answer=s.Stats),
+            get("/api/history", "What ended on each of the last days", self._history,
+                query=s.HistoryQuery, answer=s.History, errors={400: "A parameter is wrong."}),
+            get("/api/active", "Transfers that run now", self._active, answer=s.ActiveTransfers),
+            get("/api/health", "How the service and its parts are", self._health, answer=s.Health),
+            post("/api/refresh-url", "A new link to stored audio", self._refresh_url,
+                 body=s.RefreshUrl, answer=s.FreshUrl,
+                 errors={**_BODY, 404: "Nothing is stored there.", 502: "No link could be made."}),
+            post("/api/reprocess", "Extract a recording again, also one that is stored", self._reprocess,
+                 body=s.Reprocess, answer=s.Due,
+                 errors={**_BODY, **_NO_RECORDING, 409: "It is in progress."}),
+            post("/api/retry", "Make recordings due at once, with all their attempts", self._retry,
+                 body=s.Retry, answer=s.Due, errors=_BODY),
+            post("/api/clear-failed", "Make all that failed due again, so that none counts as failed",
+                 self._clear_failed, answer=s.Due),
+            post("/api/cleanup", "Delete details older than some days; nothing is processed again for it",
+                 self._cleanup, body=s.CleanUp, answer=s.CleanedUp, errors=_BODY),
+        ]  # fmt: skip
+
+    def _recent(self, given: Given) -> Reply:
+        dashboard, query = self._dashboard, given.query
         return self._rows(
-            request,
-            lambda limit, cursor: dashboard.tracker.recent(
-                dashboard.now(), days=days, limit=limit, cursor=cursor
+            given,
+            lambda: dashboard.tracker.recent(
+                dashboard.now(),
+                days=query.days,
+                states=schemas.states_of(query.status),
+                name=query.q,
+                limit=query.limit,
+                cursor=query.cursor,
             ),
         )
 
-    def failed(self, request: Request) -> Response:
-        """``GET /api/failed?limit=&cursor=``."""
-        tracker = self._dashboard.tracker
-        return self._rows(request, lambda limit, cursor: tracker.failed(limit=limit, cursor=cursor))
-
-    def recording(self, request: Request) -> Response:
-        """``GET /api/recordings/{id}``."""
-        row = found(self._dashboard.tracker, request.path_params["id"])
-        return JSONResponse(row_json(row, str(request.base_url)))
-
-    def stats(self, _request: Request) -> Response:
-        """``GET /api/stats``."""
-        stats = self._dashboard.tracker.stats()
-        return JSONResponse({**asdict(stats), "success_rate": success_rate(stats)})
-
-    def active(self, _request: Request) -> Response:
-        """``GET /api/active``."""
-        return JSONResponse([asdict(transfer) for transfer in self._dashboard.activity()])
-
-    def health(self, _request: Request) -> Response:
-        """``GET /api/health``."""
-        components = self._dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
-        return JSONResponse(
-            {
-                "status": overall(components).value,
-                "timestamp": self._dashboard.now().isoformat(),
-                "components": health_json(components),
-            }
+    def _failed(self, given: Given) -> Reply:
+        query = given.query
+        return self._rows(
+            given, lambda: self._dashboard.tracker.failed(limit=query.limit, cursor=query.cursor)
         )
 
-    def _rows(self, request: Request, read: Callable[[int, str | None], Page]) -> Response:
-        limit = _number(request, "limit", default=50, most=1000)
+    def _rows(self, given: Given, read: Callable[[], Page]) -> Reply:
         try:
-            page = read(limit, request.query_params.get("cursor"))
+            page = read()
         except ValueError as error:
             raise HTTPException(400, f"cursor: {error}") from error
         headers = {}
         if page.next_cursor is not None:
-            following = request.url.include_query_params(limit=limit, cursor=page.next_cursor)
+            following = given.request.url.include_query_params(
+                limit=given.query.limit, cursor=page.next_cursor
+            )
             headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-        base = str(request.base_url)
-        return JSONResponse([row_json(row, base) for row in page.rows], headers=headers)
+        base = str(given.request.base_url)
+        rows = [schemas.Recording.model_validate(row_json(row, base)) for row in page.rows]
+        return Reply(schemas.Recordings(rows), headers)
+
+    def _recording(self, given: Given) -> Reply:
+        tracker = self._dashboard.tracker
+        row = found(tracker, given.request.path_params["id"])
+        values = {
+            **row_json(row, str(given.request.base_url)),
+            "transfers": tracker.attempts_of(row.id),
+            "audit": [values_of(entry) for entry in tracker.audit(row.id)],
+            "chunks": [values_of(chunk) for chunk in tracker.chunks_of(row.id)],
+        }
+        return Reply(schemas.RecordingDetails.model_validate(values))
+
+    def _stats(self, _given: Given) -> Reply:
+        stats = self._dashboard.tracker.stats()
+        return Reply(schemas.Stats(**asdict(stats), success_rate=success_rate(stats)))
+
+    def _history(self, given: Given) -> Reply:
+        dashboard = self._dashboard
+        days = dashboard.tracker.history(dashboard.now(), days=given.query.days, zone=dashboard.zone)
+        return Reply(schemas.History([schemas.Day(**asdict(day)) for day in days]))
+
+    def _active(self, _given: Given) -> Reply:
+        transfers = [schemas.Active(**asdict(transfer)) for transfer in self._dashboard.activity()]
+        return Reply(schemas.ActiveTransfers(transfers))
+
+    def _health(self, _given: Given) -> Reply:
+        components = self._dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
+        return Reply(
+            schemas.Health.model_validate(
+                {
+                    "status": overall(components).value,
+                    "timestamp": self._dashboard.now(),
+                    "components": health_json(components),
+                }
+            )
+        )
+
+    def _refresh_url(self, given: Given) -> Reply:
+        link = self._dashboard.actions.fresh_link(given.body.storage_path)
+        if link is None:
+            raise HTTPException(404, f"nothing is stored as {given.body.storage_path!r}")
+        url = link.url or f"{given.request.base_url}recordings/{link.recording_id}/audio"
+        return Reply(schemas.FreshUrl(url=url, expires_at=link.expires_at))
+
+    def _reprocess(self, given: Given) -> Reply:
+        body = given.body
+        row = self._dashboard.tracker.find(body.id or body.file_path)
+        if row is None:
+            raise HTTPException(404, f"no recording is called {body.id or body.file_path!r}")
+        if not self._dashboard.actions.reprocess(row.id, actor_of(given.request)):
+            raise HTTPException(409, f"{row.name} is in progress already")
+        return _due([row.id])
+
+    def _retry(self, given: Given) -> Reply:
+        actions, actor = self._dashboard.actions, actor_of(given.request)
+        return _due(
+            actions.retry_failed(actor) if given.body.failed else actions.retry(given.body.ids, actor)
+        )
+
+    def _clear_failed(self, given: Given) -> Reply:
+        return _due(self._dashboard.actions.retry_failed(actor_of(given.request)))
+
+    def _cleanup(self, given: Given) -> Reply:
+        return Reply(
+            schemas.CleanedUp(success=True, deleted=self._dashboard.actions.clean_up(given.body.days))
+        )
+
+    async def _openapi(self, _request: Request) -> Response:
+        return JSONResponse(self._document)
 
 
-def _number(request: Request, name: str, *, default: int, most: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:12]) <= most:
-        raise HTTPException(400, f"{name} is a number from 1 to {most}")
-    return int(text)
+def _due(ids: list[str]) -> Reply:
+    return Reply(schemas.Due(success=True, ids=ids, count=len(ids)))
+
+
+def _endpoint(
+    method: str, path: str, summary: str, carry_out: Callable[[Given], Reply], values: dict[str, object]
+) -> Endpoint:
+    return Endpoint(
+        method=method,
+        path=path,
+        summary=summary,
+        carry_out=carry_out,
+        **{"errors": {}, **values},  # type: ignore[arg-type]
+    )

@@ -25,6 +25,7 @@ from audio_extract.web.problems import handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import tzinfo
 
     from starlette.requests import Request
 
@@ -53,6 +54,7 @@ class Dashboard:
         actions: What a person may ask for.
         settings: What the service runs with, for the page.
         version: Shown in the footer.
+        zone: Where the days of the history begin.
         now: The clock.
     """
 
@@ -65,6 +67,7 @@ class Dashboard:
     actions: Actions
     settings: ShownSettings
     version: str
+    zone: tzinfo = UTC
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def app(self) -> Starlette:

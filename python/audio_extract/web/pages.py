@@ -18,8 +18,9 @@ from audio_extract.failure_texts import failure_parts
 from audio_extract.telemetry.redaction import redact
 from audio_extract.tracker.states import State
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
+from audio_extract.web.history import history_view
 from audio_extract.web.recording_page import facts, stage_rows, took
-from audio_extract.web.view import found, why
+from audio_extract.web.view import actor_of, found, why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ _MARKS: Final = {"healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴"}
 #: Rows of the tables on the overview; the list of all recordings has the rest.
 _NEWEST: Final = 20
 _NEWEST_FAILED: Final = 5
+#: Days of the charts.
+_HISTORY_DAYS: Final = 30
 #: Rows of one page of that list.
 _PAGE: Final = 50
 #: Choices of the list: what people ask for → the states it stands for.
@@ -76,7 +79,9 @@ class Pages:
         try:
             recent = dashboard.tracker.listing(limit=_NEWEST)
             failed = dashboard.tracker.failed(limit=_NEWEST_FAILED)
+            days = dashboard.tracker.history(dashboard.now(), days=_HISTORY_DAYS, zone=dashboard.zone)
             values = {
+                "history": history_view(days),
                 "stats": dashboard.tracker.stats(),
                 "recent": recent.rows,
                 "more_recent": recent.next_cursor is not None,
@@ -161,20 +166,20 @@ class Pages:
     def retry(self, request: Request) -> Response:
         """``POST /recordings/{id}/retry``."""
         row = found(self._dashboard.tracker, request.path_params["id"])
-        if not self._dashboard.actions.retry(row.id, _actor(request)):
+        if not self._dashboard.actions.retry([row.id], actor_of(request)):
             raise HTTPException(409, f"{row.name} is {row.status}: there is nothing to try again")
         return RedirectResponse(f"/recordings/{row.id}", 303)
 
     def reprocess(self, request: Request) -> Response:
         """``POST /recordings/{id}/reprocess``."""
         row = found(self._dashboard.tracker, request.path_params["id"])
-        if not self._dashboard.actions.reprocess(row.id, _actor(request)):
+        if not self._dashboard.actions.reprocess(row.id, actor_of(request)):
             raise HTTPException(409, f"{row.name} is in progress already")
         return RedirectResponse(f"/recordings/{row.id}", 303)
 
     def retry_failed(self, request: Request) -> Response:
         """``POST /retry-failed``."""
-        self._dashboard.actions.retry_failed(_actor(request))
+        self._dashboard.actions.retry_failed(actor_of(request))
         return RedirectResponse("/", 303)
 
     def _page(self, request: Request, template: str, **values: Any) -> Response:
@@ -196,10 +201,6 @@ def error_page(title: str, detail: str, status: int, headers: Mapping[str, str] 
     """Return what a person sees instead of a problem document."""
     text = _ENVIRONMENT.get_template("error.html").render(title=title, detail=detail)
     return HTMLResponse(text, status, headers=headers)
-
-
-def _actor(_request: Request) -> str:
-    return "dashboard"
 
 
 def _may_act(_request: Request) -> bool:

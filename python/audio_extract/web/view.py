@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from starlette.requests import Request
+
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import RecordingRow, Stats
     from audio_extract.web.health import ComponentHealth
@@ -82,6 +84,11 @@ def found(tracker: Tracker, recording_id: str) -> RecordingRow:
     if row is None:
         raise HTTPException(404, f"no recording has the id {recording_id!r}")
     return row
+
+
+def actor_of(_request: Request) -> str:
+    """Return who asks, for the audit log."""
+    return "dashboard"
 
 
 def reason(row: RecordingRow) -> str | None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
@@ -91,6 +93,47 @@ def test_failed_ones_include_the_quarantined_and_nothing_else(tracker: Tracker) 
     assert sorted(tracker.failed_ids()) == sorted(row.id for row in tracker.failed(limit=9).rows)
     assert len(tracker.retry_failed(after(12))) == 3
     assert tracker.failed(limit=9).rows == []
+
+
+def test_the_history_has_every_day_and_what_ended_on_it(tracker: Tracker) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    evening = datetime(2026, 1, 29, 22, 30, tzinfo=UTC)  # 23:30 in Berlin
+    tracker.record([recording("a"), recording("b"), recording("c")], evening - timedelta(days=2))
+    one, two, three = tracker.claim(ME, evening - timedelta(days=2), limit=3)
+    tracker.fail(
+        one, evening - timedelta(days=2), code="x", kind="transient", message="no", policy=RetryPolicy()
+    )
+    tracker.complete(two, stored("2.mp3", audio_seconds=60), evening)
+    tracker.complete(three, stored("3.mp3", audio_seconds=30), evening + timedelta(hours=1))
+    days = tracker.history(evening + timedelta(hours=2), days=4, zone=berlin)
+    assert [(day.day.day, day.completed, day.failed, day.audio_seconds) for day in days] == [
+        (27, 0, 1, 0), (28, 0, 0, 0), (29, 1, 0, 60), (30, 1, 0, 30)
+    ]  # fmt: skip
+
+
+def test_what_is_stored_is_found_by_its_place_and_by_words_of_its_name(tracker: Tracker) -> None:
+    tracker.record([recording("a", name="Budget_100%.mp4"), recording("b", name="Ümlaut.mp4")], after(0))
+    claim, _ = tracker.claim(ME, after(1), limit=2)
+    tracker.complete(claim, stored("dev/a.mp3"), after(2))
+    found = tracker.stored_as("dev/a.mp3")
+    assert found is not None
+    assert found.id == claim.id
+    assert tracker.stored_as("dev/b.mp3") is None
+    for words, names in (("UDGET_1", ["Budget_100%.mp4"]), ("t%1", []), ("%", ["Budget_100%.mp4"])):
+        assert [row.name for row in tracker.listing(name=words).rows] == names
+        assert [row.name for row in tracker.recent(after(3), days=1, name=words, limit=5).rows] == names
+
+
+def test_changes_give_each_recording_once_with_its_newest_number(tracker: Tracker) -> None:
+    before = tracker.newest_change()
+    tracker.record([recording("a"), recording("b")], after(0))
+    [claim] = tracker.claim(ME, after(1), limit=1)
+    changes = tracker.changes(before)
+    assert [row.source_id for _, row in changes] == ["b", "a"]
+    assert changes[-1][0] == tracker.newest_change()
+    assert tracker.changes(changes[0][0]) == changes[1:]
+    tracker.release(claim, after(2))
+    assert tracker.changes(before, limit=1)[0][1].source_id == "b"
 
 
 def test_lists_can_be_limited_to_states(tracker: Tracker) -> None:
@@ -264,6 +307,11 @@ QUESTIONS: dict[str, Callable[[Tracker], object]] = {
     "the next page": lambda t: t.listing(
         states=[State.COMPLETED], limit=50, cursor=t.listing(states=[State.COMPLETED], limit=50).next_cursor
     ),
+    "recent of one state": lambda t: t.recent(after(1), days=7, states=[State.FAILED], limit=50),
+    "stored as": lambda t: t.stored_as("dev/1.mp3"),
+    "history": lambda t: t.history(after(-90_000), days=30, zone=UTC),
+    "newest change": lambda t: t.newest_change(),
+    "changes": lambda t: t.changes(t.newest_change() - 100),
     "failed": lambda t: t.failed(limit=50),
     "ids of the failed": lambda t: t.failed_ids(),
     "next due": lambda t: t.next_due_at(),
@@ -283,8 +331,8 @@ QUESTIONS: dict[str, Callable[[Tracker], object]] = {
 }
 
 
-#: These have the rows of a few ids to put in order.
-OF_FEW = {"find", "gone", "listed again", "retry", "forget"}
+#: These have the rows of a few ids, or of one day, to put in order.
+OF_FEW = {"changes", "find", "history", "gone", "listed again", "retry", "forget"}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

@@ -1,0 +1,299 @@
+"""What the API takes and gives, as types: of them answers, checks and ``/openapi.json`` are made."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from audio_extract.tracker.states import State
+
+#: A name in Drive has no limit that is written down; a search for more than this finds nothing anyway.
+_LONGEST_TEXT = 1000
+_MOST_IDS = 1000
+
+
+def _storable(text: str) -> str:
+    if any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in text):
+        message = "it holds characters that no text has"
+        raise ValueError(message)
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT), AfterValidator(_storable)]
+Id = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT, description="As lists show it.")]
+Status = Literal["discovered", "pending", "in_progress", "completed", "failed", "quarantined", "skipped"]
+
+
+class Query(BaseModel):
+    """Parameters of a request's address; unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Body(BaseModel):
+    """A request's JSON object."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(BaseModel):
+    """A JSON object of an answer: every key is always there."""
+
+    model_config = ConfigDict(frozen=True, json_schema_serialization_defaults_required=True)
+
+
+class ListQuery(Query):
+    """Which page of a list."""
+
+    limit: int = Field(50, ge=1, le=1000, description="How many rows at most.")
+    cursor: str | None = Field(
+        None, max_length=64, description="Where the page before ended: of its Link header, rel=next."
+    )
+
+
+class RecentQuery(ListQuery):
+    """Which recordings."""
+
+    days: int = Field(7, ge=1, le=36_500, description="Those that changed in the last days.")
+    status: Status | None = Field(None, description="Only those in this state.")
+    q: str = Field("", max_length=_LONGEST_TEXT, description="Only those whose name contains this.")
+
+
+class HistoryQuery(Query):
+    """Which days."""
+
+    days: int = Field(30, ge=1, le=366, description="How many days, today included.")
+
+
+class Recording(Answer):
+    """One recording; null where a value is not known."""
+
+    id: str
+    name: str = Field(description="In the source.")
+    status: Status
+    state_reason: str | None
+    file_path: str = Field(description="As the earlier service wrote it: `drive://ID`, or a path.")
+    source: str
+    source_id: str
+    revision: str | None
+    recorded_at: datetime | None
+    discovered_at: datetime | None
+    processed_at: datetime | None
+    state_changed_at: datetime
+    storage_type: str | None
+    storage_path: str | None
+    storage_url: str | None = Field(description="Leads through this server to the audio; does not expire.")
+    storage_location: str | None = Field(description="Where the audio really is, without a signature.")
+    object_name: str | None
+    source_size_bytes: int | None
+    fetched_bytes: int | None
+    stored_size_bytes: int | None
+    crc32c: str | None = Field(description="Base64 of the big-endian value.")
+    generation: int | None
+    plan_id: str | None
+    audio_seconds: float | None
+    elapsed_seconds: float | None
+    strategy: str | None
+    attempts: int
+    crashes: int
+    next_attempt_at: datetime | None
+    error_code: str | None = Field(description="Stable; texts may change.")
+    error_kind: str | None
+    error_message: str | None
+    reason: str | None = Field(description="Why it failed and what to do, for people.")
+    ffmpeg_tail: str | None
+    trace_id: str | None
+    metadata: dict[str, Any] = Field(description="`file_name` is the name in the source.")
+
+
+class Recordings(RootModel[list[Recording]]):
+    """Recordings, newest first."""
+
+
+class Attempt(Answer):
+    """One transfer of a recording."""
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None = Field(description="completed, failed, released or crashed; null while it runs.")
+    adopted: bool
+    revision: str | None
+    strategy: str | None
+    fetched_bytes: int | None
+    stored_bytes: int | None
+    audio_seconds: float | None
+    error_code: str | None
+    error_message: str | None
+    trace_id: str | None
+
+
+class Happened(Answer):
+    """One entry of the audit log."""
+
+    at: datetime
+    event: str
+    from_state: str | None
+    to_state: str | None
+    actor: str | None
+    detail: dict[str, Any]
+
+
+class Chunk(Answer):
+    """One piece of a recording's audio."""
+
+    index: int
+    object_name: str
+    start_seconds: float
+    end_seconds: float
+    size_bytes: int
+    crc32c: str
+    silence_cut: bool
+
+
+class RecordingDetails(Recording):
+    """One recording with everything that happened to it, oldest first."""
+
+    transfers: list[Attempt]
+    audit: list[Happened]
+    chunks: list[Chunk]
+
+
+class Stats(Answer):
+    """How much there is."""
+
+    total: int
+    completed: int
+    failed: int = Field(description="Failed and quarantined.")
+    pending: int = Field(description="Pending and discovered.")
+    in_progress: int
+    skipped: int
+    audio_seconds: float = Field(description="Of the completed ones, as the next two.")
+    source_bytes: int
+    stored_bytes: int
+    success_rate: float | None = Field(description="Of those that ended, 0 to 1; null while none has.")
+
+
+class Day(Answer):
+    """What ended on one day."""
+
+    day: date
+    completed: int = Field(description="Recordings that were stored.")
+    failed: int = Field(description="Attempts that failed.")
+    audio_seconds: float
+
+
+class History(RootModel[list[Day]]):
+    """Days, oldest first; every day is there."""
+
+
+class Active(Answer):
+    """One transfer that runs now."""
+
+    id: str
+    name: str
+    stage: str
+    fraction: float | None = Field(description="How much is done, 0 to 1; null while that is not known.")
+    text: str = Field(description="The same for people, with speed and time left.")
+    fetched_bytes: int
+    source_size_bytes: int | None
+    stored_bytes: int
+    audio_seconds: float
+    elapsed_seconds: float
+
+
+class ActiveTransfers(RootModel[list[Active]]):
+    """Transfers that run now, oldest first."""
+
+
+class Component(Answer):
+    """How one part of the service is."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    message: str
+
+
+class Health(Answer):
+    """How the service is."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    timestamp: datetime
+    components: dict[str, Component]
+
+
+class RefreshUrl(Body):
+    """Whose link."""
+
+    storage_path: Text = Field(description="Of a stored recording, as lists give it.")
+
+
+class FreshUrl(Answer):
+    """A link that works without signing in."""
+
+    url: str
+    expires_at: datetime | None = Field(description="Null: it does not expire.")
+
+
+class Reprocess(Body):
+    """Which recording, by one of the two."""
+
+    id: Id | None = None
+    file_path: Text | None = Field(None, description="As lists give it, such as `drive://ID`.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.id is None) == (self.file_path is None):
+            message = "name the recording by id or by file_path"
+            raise ValueError(message)
+        return self
+
+
+class Retry(Body):
+    """Which recordings, by ids or all that failed."""
+
+    ids: list[Id] = Field([], max_length=_MOST_IDS)
+    failed: bool = Field(False, description="All that failed or are quarantined.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if bool(self.ids) == self.failed:
+            message = "name ids, or say failed: true"
+            raise ValueError(message)
+        return self
+
+
+class CleanUp(Body):
+    """How old details have to be."""
+
+    days: int = Field(ge=1, le=36_500, description="Older ones are deleted.")
+
+
+class Due(Answer):
+    """What is due now because of a request."""
+
+    success: bool
+    ids: list[str] = Field(description="Recordings that are due now.")
+    count: int
+
+
+class CleanedUp(Answer):
+    """What was deleted."""
+
+    success: bool
+    deleted: int = Field(description="Details of old transfers and of looks at sources.")
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def states_of(status: Status | None) -> list[State]:
+    """Return the states a list is limited to."""
+    return [] if status is None else [State(status)]
