@@ -22,6 +22,8 @@ SETTINGS = {
     "storage": {"type": "gcs", "gcs": {"bucket_name": "audio", "prefix": None}},
     "execution": {"on": True},
 }
+#: Not valid Unicode, as the name of a local file may be.
+HALF = "not UTF-8 \udcff.mp4"
 NASTY = '<script>alert("x")</script> & "Wöchentlich" 🎙\n\u202egnp.exe'
 
 

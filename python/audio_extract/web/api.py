@@ -164,19 +164,18 @@ class Api:
         return Reply(schemas.FreshUrl(url=url, expires_at=link.expires_at))
 
     def _reprocess(self, given: Given) -> Reply:
-        body = given.body
-        row = self._dashboard.tracker.find(body.id or body.file_path)
+        row = self._dashboard.tracker.find(given.body.name)
         if row is None:
-            raise HTTPException(404, f"no recording is called {body.id or body.file_path!r}")
+            raise HTTPException(404, f"no recording is called {given.body.name!r}")
         if not self._dashboard.actions.reprocess(row.id, actor_of(given.request)):
             raise HTTPException(409, f"{row.name} is in progress already")
         return _due([row.id])
 
     def _retry(self, given: Given) -> Reply:
-        actions, actor = self._dashboard.actions, actor_of(given.request)
-        return _due(
-            actions.retry_failed(actor) if given.body.failed else actions.retry(given.body.ids, actor)
-        )
+        actions, actor, wanted = self._dashboard.actions, actor_of(given.request), given.body.root
+        if isinstance(wanted, schemas.AllFailed):
+            return _due(actions.retry_failed(actor))
+        return _due(actions.retry(wanted.ids, actor))
 
     def _clear_failed(self, given: Given) -> Reply:
         return _due(self._dashboard.actions.retry_failed(actor_of(given.request)))

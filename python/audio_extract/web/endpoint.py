@@ -79,9 +79,9 @@ class Endpoint:
         query = None if self.query is None else _checked(self.query, dict(request.query_params), 400)
         body = None if self.body is None else _checked(self.body, await _json(request), 422)
         reply = await run_in_threadpool(self.carry_out, Given(request, query, body))
-        return Response(
-            reply.value.model_dump_json(), media_type="application/json", headers=dict(reply.headers or {})
-        )
+        # In ASCII: a local file's name need not be valid Unicode, and half a character can be written so.
+        text = json.dumps(reply.value.model_dump(mode="json"))
+        return Response(text, media_type="application/json", headers=dict(reply.headers or {}))
 
 
 def _checked(model: type[Model], values: object, status: int) -> Model:
@@ -89,7 +89,8 @@ def _checked(model: type[Model], values: object, status: int) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        # Of a body that has several forms, the form's name says nothing to who sent it.
+        where = ".".join(str(part) for part in first["loc"] if not str(part)[:1].isupper())
         message = first["msg"].removeprefix("Value error, ")
         raise HTTPException(status, f"{where}: {message}" if where else message) from error
 

@@ -62,7 +62,7 @@ class _Event:
         data = self.data if self.row is None else row_json(self.row, base_url)
         number = "" if self.id is None else f"id: {self.id}\n"
         # JSON has no line breaks outside of strings, and writes those inside as \n.
-        return f"{number}event: {self.name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+        return f"{number}event: {self.name}\ndata: {json.dumps(data)}\n\n"
 
 
 @dataclass(eq=False, slots=True)
@@ -97,6 +97,7 @@ class Events:
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._joining = asyncio.Lock()
         self._last = 0
         self._told: deque[int] = deque(maxlen=2 * _OVERLAP)
 
@@ -140,11 +141,17 @@ class Events:
 
     async def _join(self, client: _Client) -> None:
         self._clients.add(client)
-        if self._loop is None or not self._tasks:
+        async with self._joining:
+            if self._tasks:
+                return
             self._loop = asyncio.get_running_loop()
             self._last = await self._newest()
             # Apart from each other: a database that hangs must not stop the figures of running transfers.
-            self._tasks = [asyncio.create_task(self._watch_state()), asyncio.create_task(self._watch_log())]
+            # What is known now is told first, so that every change after it is one that was not told.
+            self._tasks = [
+                asyncio.create_task(self._watch_state(self._state())),
+                asyncio.create_task(self._watch_log()),
+            ]
 
     def _leave(self, client: _Client) -> None:
         self._clients.discard(client)
@@ -169,15 +176,14 @@ class Events:
             _Event("health", health),
         ]
 
-    async def _watch_state(self) -> None:
-        before: list[_Event] = []
+    async def _watch_state(self, before: list[_Event]) -> None:
         while True:
+            await asyncio.sleep(_LOOK_SECONDS)
             now = self._state()
             for event in now:
-                if before and event not in before:
+                if event not in before:
                     self._tell_all(event)
             before = now
-            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _watch_log(self) -> None:
         while True:

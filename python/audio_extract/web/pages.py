@@ -184,7 +184,7 @@ class Pages:
 
     def _page(self, request: Request, template: str, **values: Any) -> Response:
         components = self._dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
-        return HTMLResponse(
+        return _html(
             _ENVIRONMENT.get_template(template).render(
                 **values,
                 may_act=_may_act(request),
@@ -200,7 +200,12 @@ class Pages:
 def error_page(title: str, detail: str, status: int, headers: Mapping[str, str] | None) -> Response:
     """Return what a person sees instead of a problem document."""
     text = _ENVIRONMENT.get_template("error.html").render(title=title, detail=detail)
-    return HTMLResponse(text, status, headers=headers)
+    return _html(text, status, headers)
+
+
+def _html(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    # A local file's name need not be valid Unicode; what cannot be written is a question mark.
+    return HTMLResponse(text.encode(errors="replace"), status, headers=headers)
 
 
 def _may_act(_request: Request) -> bool:

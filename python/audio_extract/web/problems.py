@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from audio_extract.exceptions import AudioExtractError
 from audio_extract.telemetry.redaction import redact
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 _RETRY_SECONDS: Final = 5
 
 
-def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:
     """Return a problem document.
 
     Args:
@@ -32,12 +33,9 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
         detail: What went wrong here, for a person.
         headers: Added to the answer.
     """
-    return JSONResponse(
-        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail},
-        status_code=status,
-        media_type="application/problem+json",
-        headers=headers,
-    )
+    values = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    # In ASCII, which can write any name, also one that is not valid Unicode.
+    return Response(json.dumps(values), status, headers=headers, media_type="application/problem+json")
 
 
 #: Makes the page of an error: its title, its text, the status, headers to add.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from audio_extract.tracker.states import State
 
@@ -14,14 +14,7 @@ _LONGEST_TEXT = 1000
 _MOST_IDS = 1000
 
 
-def _storable(text: str) -> str:
-    if any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in text):
-        message = "it holds characters that no text has"
-        raise ValueError(message)
-    return text
-
-
-Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT), AfterValidator(_storable)]
+Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]
 Id = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT, description="As lists show it.")]
 Status = Literal["discovered", "pending", "in_progress", "completed", "failed", "quarantined", "skipped"]
 
@@ -49,7 +42,9 @@ class ListQuery(Query):
 
     limit: int = Field(50, ge=1, le=1000, description="How many rows at most.")
     cursor: str | None = Field(
-        None, max_length=64, description="Where the page before ended: of its Link header, rel=next."
+        None,
+        pattern=r"^[0-9]{1,17}-[0-9]{1,18}$",
+        description="Where the page before ended: of its Link header, rel=next.",
     )
 
 
@@ -236,32 +231,41 @@ class FreshUrl(Answer):
     expires_at: datetime | None = Field(description="Null: it does not expire.")
 
 
-class Reprocess(Body):
+class ById(Body):
+    """A recording by its id."""
+
+    id: Id
+
+
+class ByPath(Body):
+    """A recording by its `file_path`."""
+
+    file_path: Text = Field(description="As lists give it, such as `drive://ID`.")
+
+
+class Reprocess(RootModel[ById | ByPath]):
     """Which recording, by one of the two."""
 
-    id: Id | None = None
-    file_path: Text | None = Field(None, description="As lists give it, such as `drive://ID`.")
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if (self.id is None) == (self.file_path is None):
-            message = "name the recording by id or by file_path"
-            raise ValueError(message)
-        return self
+    @property
+    def name(self) -> str:
+        """How it was named."""
+        return self.root.id if isinstance(self.root, ById) else self.root.file_path
 
 
-class Retry(Body):
-    """Which recordings, by ids or all that failed."""
+class ByIds(Body):
+    """Recordings by their ids."""
 
-    ids: list[Id] = Field([], max_length=_MOST_IDS)
-    failed: bool = Field(False, description="All that failed or are quarantined.")
+    ids: list[Id] = Field(min_length=1, max_length=_MOST_IDS)
 
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if bool(self.ids) == self.failed:
-            message = "name ids, or say failed: true"
-            raise ValueError(message)
-        return self
+
+class AllFailed(Body):
+    """All that failed or are quarantined."""
+
+    failed: Literal[True]
+
+
+class Retry(RootModel[ByIds | AllFailed]):
+    """Which recordings, by one of the two."""
 
 
 class CleanUp(Body):
