@@ -161,6 +161,26 @@ def test_the_download_has_the_objects_name_and_bytes(
         assert _engine.crc32c_file(str(file))[0] == here.storage.emulator.object(BUCKET, audio).crc32c
 
 
+def test_the_link_is_copied_and_works_for_who_has_no_account_here(
+    browser: Browser, here: World, recording: Path
+) -> None:
+    here.add(recording, GOOD)
+    with running(here) as stage:
+        assert wait_until(lambda: stage.stored() == 1, 30)
+        with visit(browser, stage, permissions=["clipboard-read", "clipboard-write"]) as seen:
+            row(seen.page, GOOD).get_by_role("button", name="Copy a link").click()
+            expect(seen.page.get_by_role("status")).to_contain_text("Link copied.")
+            link = seen.page.evaluate("navigator.clipboard.readText()")
+        [name] = here.objects()
+        stored = here.storage.emulator.object(BUCKET, name)
+        assert httpx.get(link).content == stored.read()
+        # Where a browser gives no clipboard (http, another machine), the link is there to copy by hand.
+        with visit(browser, stage) as seen:
+            seen.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+            row(seen.page, GOOD).get_by_role("button", name="Copy a link").click()
+            expect(seen.page.get_by_role("textbox", name="The link")).to_have_value(link)
+
+
 def test_a_failure_says_why_and_is_retried_to_success(browser: Browser, here: World, recording: Path) -> None:
     here.drive.emulator.faults.add(FORBIDDEN, kind="drive.media", times=None)
     here.add(recording, REFUSED)
