@@ -132,7 +132,7 @@ class Api:
         return Reply(schemas.RecordingDetails.model_validate(values))
 
     def _stats(self, _given: Given) -> Reply:
-        stats = self._dashboard.tracker.stats()
+        stats = self._dashboard.stats()
         return Reply(schemas.Stats(**asdict(stats), success_rate=success_rate(stats)))
 
     def _history(self, given: Given) -> Reply:

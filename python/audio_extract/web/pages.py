@@ -36,8 +36,6 @@ _MARKS: Final = {"healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴"}
 #: Rows of the tables on the overview; the list of all recordings has the rest.
 _NEWEST: Final = 20
 _NEWEST_FAILED: Final = 5
-#: Days of the charts.
-_HISTORY_DAYS: Final = 30
 #: Rows of one page of that list.
 _PAGE: Final = 50
 #: Choices of the list: what people ask for → the states it stands for.
@@ -79,10 +77,9 @@ class Pages:
         try:
             recent = dashboard.tracker.listing(limit=_NEWEST)
             failed = dashboard.tracker.failed(limit=_NEWEST_FAILED)
-            days = dashboard.tracker.history(dashboard.now(), days=_HISTORY_DAYS, zone=dashboard.zone)
             values = {
-                "history": history_view(days),
-                "stats": dashboard.tracker.stats(),
+                "history": history_view(dashboard.history()),
+                "stats": dashboard.stats(),
                 "recent": recent.rows,
                 "more_recent": recent.next_cursor is not None,
                 "failed": failed.rows,

@@ -176,12 +176,16 @@ function setOverall(newer) {
   element.className = newer.className;
 }
 
-let wanted;
+// Soon, and once more after the longest time that the server keeps its counts.
+let soon;
+let later;
 function refreshSoon() {
-  wanted ??= setTimeout(() => {
-    wanted = undefined;
+  soon ??= setTimeout(() => {
+    soon = undefined;
     refresh().catch(lost);
   }, 400);
+  clearTimeout(later);
+  later = setTimeout(() => refresh().catch(lost), 4000);
 }
 
 function lost() {
