@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from audio_extract.exceptions import ConfigurationError
 from audio_extract.telemetry.metrics import Metrics
 from audio_extract.web.health import ComponentHealth, Status
 from audio_extract.web.probes import Probes
-from audio_extract.web.server import Listener, WebServer
+from audio_extract.web.server import Listener, WebServer, _bind
 from support.dashboard import NASTY, NOW, Shown
 
 
@@ -193,6 +194,15 @@ def test_a_port_that_is_taken_is_a_configuration_error_that_names_the_setting(se
     with pytest.raises(ConfigurationError, match=rf"127\.0\.0\.1:{port}.*a\.b") as caught:
         second.start()
     assert caught.value.exit_code == 2
+
+
+def test_small_answers_are_sent_at_once(service: Shown) -> None:
+    # asyncio sets TCP_NODELAY only for sockets that say they are TCP; without it each answer waits 40 ms.
+    bound = _bind(
+        Listener("one", service.server._listeners[0].app, "127.0.0.1", 0, "monitoring.dashboard_port")
+    )
+    with bound:
+        assert bound.proto == socket.IPPROTO_TCP
 
 
 def test_stopping_ends_the_servers_even_while_a_client_keeps_its_connection(tmp_path: Path) -> None:
