@@ -442,7 +442,7 @@ def test_a_round_ends_only_after_its_last_transfer_was_counted(
         told.set()
 
     with here.service() as service:
-        monkeypatch.setattr(service, "_on_outcome", slow)
+        monkeypatch.setattr(service.pool, "_on_outcome", slow)
         report = service.run_once()
     assert told.is_set()
     assert report.completed == 1

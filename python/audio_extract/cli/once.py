@@ -12,7 +12,7 @@ from audio_extract.cli.invocation import Invocation, command
 from audio_extract.presentation import one_line
 
 if TYPE_CHECKING:
-    from audio_extract.jobs.service import CycleReport
+    from audio_extract.jobs.report import CycleReport
     from audio_extract.settings import Settings
 
 _OF_ALL_KINDS = frozenset({"authentication", "configuration"})

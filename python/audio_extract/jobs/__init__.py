@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from audio_extract.jobs.active import ActiveTransfer, ActiveTransfers
-    from audio_extract.jobs.service import CycleReport, Service
+    from audio_extract.jobs.report import CycleReport
+    from audio_extract.jobs.service import Service
     from audio_extract.jobs.transfer import Outcome
 
 __all__ = ["ActiveTransfer", "ActiveTransfers", "CycleReport", "Outcome", "Service"]
@@ -15,7 +16,7 @@ __all__ = ["ActiveTransfer", "ActiveTransfers", "CycleReport", "Outcome", "Servi
 _MODULES = {
     "ActiveTransfer": "active",
     "ActiveTransfers": "active",
-    "CycleReport": "service",
+    "CycleReport": "report",
     "Outcome": "transfer",
     "Service": "service",
 }

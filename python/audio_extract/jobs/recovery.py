@@ -1,0 +1,104 @@
+"""Puts right what processes that died left: recordings, names, temporary and half-written files."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from audio_extract.exceptions import AudioExtractError
+from audio_extract.jobs.pool import LEASE_SECONDS
+from audio_extract.tracker import Owner, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from audio_extract.jobs.transfer import TransferJob
+    from audio_extract.settings import Settings
+    from audio_extract.storage.base import StorageAdapter
+    from audio_extract.tracker import Tracker
+
+_log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Runs at start and on the schedule.
+
+    Args:
+        settings: The settings.
+        tracker: The database.
+        storage: Where audio goes.
+        job: Knows what makes a stored object a recording's.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tracker: Tracker,
+        storage: StorageAdapter,
+        job: TransferJob,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._tracker = tracker
+        self._storage = storage
+        self._job = job
+        self._now = now
+        self._owner = Owner.current()
+
+    def recover(self) -> None:
+        """Take back what dead workers left."""
+        recovered = self._tracker.recover(
+            self._now(), policy=RetryPolicy.from_settings(self._settings.behavior)
+        )
+        if recovered.pending or recovered.quarantined:
+            _log.warning(
+                "%d recordings of workers that ended are due again, %d are quarantined",
+                len(recovered.pending),
+                len(recovered.quarantined),
+                extra={"event": "leases.recovered"},
+            )
+        for recording_id in recovered.pending:
+            self._reconcile(recording_id)
+
+    def _reconcile(self, recording_id: str) -> None:
+        """Look whether a dead worker's recording stands at the destination; else it is due as before."""
+        row = self._tracker.recording(recording_id)
+        if row is None or row.object_name is None:
+            return
+        claim = self._tracker.claim_one(recording_id, self._owner, self._now(), lease_seconds=LEASE_SECONDS)
+        if claim is None:
+            return
+        is_adopted = False
+        try:
+            is_adopted = self._job.adopt(claim)
+        except AudioExtractError as error:
+            _log.warning("looking for what a dead worker stored of %s: %s", claim.name, error)
+        finally:
+            if not is_adopted:
+                self._tracker.release(claim, self._now(), reason="recovered")
+
+    def clean_up(self) -> int:
+        """Remove details older than the settings keep them; what says that something is done stays."""
+        self.sweep()
+        days = self._settings.behavior.cleanup_old_records_days
+        return self._tracker.cleanup(days, self._now()) if days > 0 else 0
+
+    def sweep(self) -> int:
+        """Remove what killed processes left at a destination folder; returns how many files.
+
+        Temporary files, and files under names of recordings that nobody will transfer any more, where no log
+        proves that they are whole: on gcsfuse a killed writer leaves half a file under the final name.
+        """
+        if self._storage.storage_type != "local":
+            return 0
+        removed = self._storage.remove_abandoned()
+        for name in self._tracker.abandoned_names():
+            standing = self._storage.stat(name)
+            if standing is not None and not standing.metadata:
+                _log.warning("removing %s: half a file, of a recording that is not wanted any more", name)
+                self._storage.delete(name)
+                removed += 1
+        return removed
