@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from audio_extract.exceptions import AudioExtractError
+from audio_extract.exceptions import AudioExtractError, TransientError
+from audio_extract.jobs.health import schedule_health
 from audio_extract.sources.factory import listing_cache
 from audio_extract.tracker.values import SyncRun
 from audio_extract.web.components import component_checks
@@ -122,3 +124,55 @@ def test_redis_is_a_component_where_it_is_configured(here: World) -> None:
     assert "does not answer" in components["redis"].message
     # Slower is not broken.
     assert components["database"].status == Status.HEALTHY
+
+
+def test_a_worker_leaves_looking_to_others_and_says_when_nobody_does(here: World) -> None:
+    with here.service() as service:
+        clock = [here.now]
+        checks = component_checks(
+            service.settings, service.tracker, service.storage, looks=False, now=lambda: clock[0]
+        )
+        found = checks["drive"]()
+        assert (found.status, found.remedy is None) == (Status.DEGRADED, False)
+        # Another process looked, long before this one began.
+        service.tracker.add_sync(
+            SyncRun(source="drive", kind="full", started_at=here.now, ended_at=here.now, seen=3)
+        )
+        clock[0] += timedelta(seconds=30)
+        assert checks["drive"]().status == Status.HEALTHY
+        clock[0] += timedelta(hours=2)
+        assert checks["drive"]().status == Status.DEGRADED
+
+
+def test_the_schedule_tells_what_failed_last_why_it_pauses_and_that_it_is_well(here: World) -> None:
+    with here.service() as service:
+        assert schedule_health(service).message == "starts"
+        job = service.schedule.guarded(service.tracker.counts, "queue-depth")
+        job()
+        service.schedule.open()
+        service.schedule.start()
+        assert schedule_health(service).status == Status.HEALTHY
+
+        def fails() -> None:
+            raise TransientError("the database does not answer", code="database.unavailable")
+
+        service.schedule.guarded(fails, "queue-depth")()
+        found = schedule_health(service)
+        assert found.status == Status.DEGRADED
+        assert "queue-depth failed" in found.message
+        assert "the database does not answer" in found.message
+        job()
+        assert schedule_health(service).status == Status.HEALTHY
+        began, go_on = threading.Event(), threading.Event()
+        slow = threading.Thread(
+            target=service.schedule.guarded(lambda: began.set() or go_on.wait(10), "discovery")
+        )
+        slow.start()
+        assert began.wait(10)
+        assert schedule_health(service).status == Status.HEALTHY
+        assert "has run since" in schedule_health(service, datetime.now(UTC) + timedelta(hours=1)).message
+        go_on.set()
+        slow.join()
+        service.pool._pause(TransientError("the key was refused"))
+        found = schedule_health(service)
+        assert (found.status, "the key was refused" in found.message) == (Status.DEGRADED, True)

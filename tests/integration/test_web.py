@@ -150,7 +150,24 @@ def test_a_destination_that_fails_is_a_problem_document_with_its_message(
 def test_health_of_the_api_names_each_component(page: httpx.Client) -> None:
     body = page.get("/api/health").json()
     assert body["status"] == "healthy"
-    assert body["components"]["ffmpeg"] == {"status": "healthy", "message": "fine"}
+    assert body["components"]["ffmpeg"] == {
+        "status": "healthy", "message": "fine", "meaning": None, "remedy": None
+    }  # fmt: skip
+
+
+def test_a_component_that_fails_says_what_no_longer_works_and_what_to_do(
+    service: Shown, page: httpx.Client
+) -> None:
+    service.component = ComponentHealth(Status.UNHEALTHY, "no space left", "make room")
+    service.health.refresh()
+    found = page.get("/api/health").json()["components"]["database"]
+    assert found == {
+        "status": "unhealthy", "message": "no space left", "remedy": "make room",
+        "meaning": "Nothing new is started, and no list can be shown; what is stored stays stored.",
+    }  # fmt: skip
+    text = page.get("/").text
+    assert "No space left. Nothing new is started" in text
+    assert "<strong>To do:</strong> Make room." in text
 
 
 def test_probes_have_the_shapes_that_existing_probes_read(probe: httpx.Client) -> None:

@@ -50,7 +50,9 @@ def test_a_check_that_raises_says_why_without_secrets(error: Exception, message:
 
     monitor = HealthMonitor({"storage": fails})
     monitor.refresh()
-    assert monitor.components() == {"storage": ComponentHealth(Status.UNHEALTHY, message)}
+    found = monitor.components()["storage"]
+    assert (found.status, found.message) == (Status.UNHEALTHY, message)
+    assert (found.remedy is not None) == isinstance(error, TransientError)
 
 
 @pytest.mark.parametrize(

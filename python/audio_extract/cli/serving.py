@@ -50,7 +50,7 @@ def serve(
     with ExitStack() as stack:
         stack.callback(traces.close)
         service = stack.enter_context(open_service(settings, traces=traces))
-        web = stack.enter_context(web_server(service))
+        web = stack.enter_context(web_server(service, looks=not only_take_jobs))
         stopping = Stop(service)
         with watching_signals(stopping.on_signal):
             service.start(only_take_jobs=only_take_jobs)
@@ -102,10 +102,16 @@ def announce(web: WebServer, invocation: Invocation) -> None:
 
 
 @contextmanager
-def web_server(service: Service) -> Iterator[WebServer]:
-    """Serve dashboard and probes, as the settings say, while the block runs."""
+def web_server(service: Service, *, looks: bool = True) -> Iterator[WebServer]:
+    """Serve dashboard and probes, as the settings say, while the block runs.
+
+    Args:
+        service: The service.
+        looks: Whether it looks for recordings itself, and is not only a worker.
+    """
     from datetime import timedelta
 
+    from audio_extract.jobs.health import schedule_health
     from audio_extract.sources.factory import listing_cache
     from audio_extract.web.actions import Actions
     from audio_extract.web.components import component_checks
@@ -122,6 +128,8 @@ def web_server(service: Service) -> Iterator[WebServer]:
         service.tracker,
         service.storage,
         redis_version=None if cache is None else cache.version,
+        scheduler=lambda: schedule_health(service),
+        looks=looks,
     )
     health = HealthMonitor(checks)
 

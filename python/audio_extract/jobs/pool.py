@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from audio_extract.exceptions import AudioExtractError
@@ -15,7 +17,6 @@ from audio_extract.tracker.retry_policy import STORAGE_DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from audio_extract.jobs.transfer import TransferJob
     from audio_extract.settings import Settings
@@ -29,6 +30,14 @@ _RENEW_SECONDS = 20.0
 _PAUSING = frozenset({"authentication", "configuration", "no_space"})
 _PAUSE_SECONDS = 60.0
 _DATABASE_PAUSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why no new transfers begin, and until when."""
+
+    reason: str
+    until: datetime
 
 
 class Pool:
@@ -66,6 +75,7 @@ class Pool:
         self._owner = Owner.current()
         self._dispatching = threading.Lock()
         self._paused_until = 0.0
+        self._pause_reason = ""
 
     def carry_out_due(self, ended: Callable[[Outcome], None]) -> None:
         """Transfer everything that is due, and wait for it; or for what runs, where it has to pause or stop.
@@ -157,7 +167,7 @@ class Pool:
                 _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
                 outcome = Outcome(claim, None, error=error)
                 # Not for long: the next claim asks the database before any byte is moved.
-                self._pause(_DATABASE_PAUSE_SECONDS)
+                self._pause(error, _DATABASE_PAUSE_SECONDS)
             # Before its place is free: who waits for the last one then knows of all.
             for told in (self._on_outcome, counts):
                 if told is not None:
@@ -172,13 +182,22 @@ class Pool:
             return
         if error.kind in _PAUSING or (error.code in STORAGE_DOWN and not self.only_one_round):
             # One round goes on: what one recording met just now another need not meet.
-            self._pause()
+            self._pause(error)
         elif self._settings.behavior.stop_on_error and error.kind != "cancelled":
             _log.error("stopping at the first error, as behavior.stop_on_error says")
             self.stopping.set()
             self._on_stop()
 
-    def _pause(self, seconds: float = _PAUSE_SECONDS) -> None:
+    @property
+    def pause(self) -> Pause | None:
+        """Why no new transfers begin for a while; None: they do."""
+        left = self._paused_until - time.monotonic()
+        if left <= 0:
+            return None
+        return Pause(self._pause_reason, datetime.now(UTC) + timedelta(seconds=left))
+
+    def _pause(self, error: AudioExtractError, seconds: float = _PAUSE_SECONDS) -> None:
+        self._pause_reason = error.message
         self._paused_until = time.monotonic() + seconds
         _log.warning("no new transfers for %.0f seconds: the next one would fail too", seconds)
 

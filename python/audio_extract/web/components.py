@@ -10,6 +10,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from audio_extract.failure_texts import remedy
 from audio_extract.web.health import ComponentHealth, Status
 
 if TYPE_CHECKING:
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 _LITTLE_SPACE_BYTES: Final = 1_000_000_000
 #: Discovery that is late by so many intervals is stuck.
 _LATE_INTERVALS: Final = 3
+_LOOK_REMEDY: Final = "start audio-extract run beside the workers: it looks for recordings"
+
+
+#: What no longer works while a component does not.
+MEANINGS: Final = {
+    "ffmpeg": "No sound can be extracted; recordings wait until FFmpeg is back.",
+    "database": "Nothing new is started, and no list can be shown; what is stored stays stored.",
+    "storage": "No audio can be stored or played; recordings wait, and none loses an attempt.",
+    "temp_storage": "Recordings that FFmpeg cannot read as a stream cannot be extracted; all others can.",
+    "drive": "New recordings are not found; what is known already goes on.",
+    "redis": "Nothing stops; looking at folders costs more requests.",
+    "scheduler": "New transfers, or what runs by the clock, may be late.",
+}
 
 
 def component_checks(
@@ -31,6 +45,8 @@ def component_checks(
     storage: StorageAdapter,
     *,
     redis_version: Callable[[], str] | None = None,
+    scheduler: Callable[[], ComponentHealth] | None = None,
+    looks: bool = True,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> dict[str, Callable[[], ComponentHealth]]:
     """Return the check of each component.
@@ -40,6 +56,8 @@ def component_checks(
         tracker: The database.
         storage: The destination.
         redis_version: Asks Redis for its version, where one is configured.
+        scheduler: Tells how the schedule of this process is, where it has one.
+        looks: Whether this process itself looks for recordings.
         now: The clock.
     """
     started = now()
@@ -68,7 +86,7 @@ def component_checks(
         return ComponentHealth(Status.DEGRADED if free < _LITTLE_SPACE_BYTES else Status.HEALTHY, text)
 
     def drive() -> ComponentHealth:
-        return _last_look(settings, tracker, started, now())
+        return _last_look(settings, tracker, None if not looks else started, now())
 
     checks = {
         "database": database,
@@ -80,20 +98,34 @@ def component_checks(
         checks["drive"] = drive
     if redis_version is not None:
         checks["redis"] = lambda: _healthy(f"Redis {redis_version()} answers")
+    if scheduler is not None:
+        checks["scheduler"] = scheduler
     return checks
 
 
-def _last_look(settings: Settings, tracker: Tracker, started: datetime, now: datetime) -> ComponentHealth:
-    """Judge Drive by what the last discovery said, so that looking costs no request."""
+def _last_look(
+    settings: Settings, tracker: Tracker, started: datetime | None, now: datetime
+) -> ComponentHealth:
+    """Judge Drive by what the last discovery said, so that looking costs no request.
+
+    Args:
+        settings: The settings.
+        tracker: The database.
+        started: When this process began to look; None: it leaves that to others.
+        now: The time.
+    """
     run = tracker.last_sync("drive")
     limit = timedelta(seconds=_LATE_INTERVALS * settings.google_drive.check_interval_seconds + 60)
-    if run is None or run.ended_at < started:
+    if run is None or (started is not None and run.ended_at < started):
+        if started is None:
+            return ComponentHealth(Status.DEGRADED, "no process has looked at the folder yet", _LOOK_REMEDY)
         late = now - started > limit
         return ComponentHealth(Status.UNHEALTHY if late else Status.HEALTHY, "no look at the folder yet")
     if run.error_code is not None:
-        return ComponentHealth(Status.UNHEALTHY, run.error_message or run.error_code)
+        return ComponentHealth(Status.UNHEALTHY, run.error_message or run.error_code, remedy(run.error_code))
     if now - run.ended_at > limit:
-        return ComponentHealth(Status.DEGRADED, f"last look at the folder: {run.ended_at:%Y-%m-%d %H:%M} UTC")
+        text = f"last look at the folder: {run.ended_at:%Y-%m-%d %H:%M} UTC"
+        return ComponentHealth(Status.DEGRADED, text, _LOOK_REMEDY if started is None else None)
     return _healthy(f"folder seen at {run.ended_at:%H:%M:%S} UTC, {run.seen} recordings named")
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from audio_extract.exceptions import AudioExtractError
+from audio_extract.failure_texts import remedy
 from audio_extract.telemetry.redaction import redact
 
 if TYPE_CHECKING:
@@ -41,11 +42,13 @@ class ComponentHealth:
 
     Attributes:
         status: How it is.
-        message: What that means, for a person; never a secret.
+        message: What was seen, for a person; never a secret.
+        remedy: What to do; None where nothing is to be done, or the message says it.
     """
 
     status: Status
     message: str
+    remedy: str | None = None
 
 
 class HealthMonitor:
@@ -118,7 +121,7 @@ class HealthMonitor:
         try:
             return self._checks[name]()
         except AudioExtractError as error:
-            return ComponentHealth(Status.UNHEALTHY, redact(error.message))
+            return ComponentHealth(Status.UNHEALTHY, redact(error.message), remedy(error.code))
         except Exception as error:  # noqa: BLE001 - whatever a library raises, the component does not work
             return ComponentHealth(Status.UNHEALTHY, redact(f"{type(error).__name__}: {error}"))
 

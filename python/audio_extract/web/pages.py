@@ -17,6 +17,7 @@ from audio_extract.exceptions import AudioExtractError
 from audio_extract.failure_texts import failure_parts
 from audio_extract.telemetry.redaction import redact
 from audio_extract.tracker.states import State
+from audio_extract.web.components import MEANINGS
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
 from audio_extract.web.history import history_view
 from audio_extract.web.recording_page import facts, stage_rows, took
@@ -188,6 +189,7 @@ class Pages:
                 overall=overall(components),
                 components=components,
                 marks=_MARKS,
+                meanings=MEANINGS,
                 version=self._dashboard.version,
                 now=self._dashboard.now(),
             )

@@ -207,7 +207,9 @@ class Component(Answer):
     """How one part of the service is."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
-    message: str
+    message: str = Field(description="What was seen.")
+    meaning: str | None = Field(description="What no longer works; null while it is healthy.")
+    remedy: str | None = Field(description="What to do; null where nothing is, or the message says it.")
 
 
 class Health(Answer):

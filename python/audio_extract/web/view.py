@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 
 from audio_extract.failure_texts import FailureParts, failure_parts, failure_text
+from audio_extract.web.components import MEANINGS
+from audio_extract.web.health import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,10 +68,15 @@ class AudioLocation:
     file: Path | None = None
 
 
-def health_json(components: Mapping[str, ComponentHealth]) -> dict[str, dict[str, str]]:
+def health_json(components: Mapping[str, ComponentHealth]) -> dict[str, dict[str, str | None]]:
     """Return the components' states as the API gives them."""
     return {
-        name: {"status": health.status.value, "message": health.message}
+        name: {
+            "status": health.status.value,
+            "message": health.message,
+            "meaning": None if health.status is Status.HEALTHY else MEANINGS.get(name),
+            "remedy": health.remedy,
+        }
         for name, health in components.items()
     }
 
