@@ -31,6 +31,8 @@ class World:
     folder: str
     directory: Path
     now: datetime = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+    real_time: bool = False
+    """Whether the service's clock goes on by itself; else it stands at `now`."""
 
     def settings(self, overrides: dict[str, Any] | None = None) -> Any:
         """Settings that lead to the emulators."""
@@ -61,7 +63,7 @@ class World:
                 storage=StorageFactory.create(settings),
                 ffmpeg=lambda: find_ffmpeg(settings.processing.ffmpeg.path),
                 queue=queue,
-                now=lambda: self.now,
+                now=lambda: datetime.now(UTC) if self.real_time else self.now,
             )
             try:
                 yield service

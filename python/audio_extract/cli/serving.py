@@ -102,12 +102,13 @@ def announce(web: WebServer, invocation: Invocation) -> None:
 
 
 @contextmanager
-def web_server(service: Service, *, looks: bool = True) -> Iterator[WebServer]:
+def web_server(service: Service, *, looks: bool = True, health_seconds: float = 15) -> Iterator[WebServer]:
     """Serve dashboard and probes, as the settings say, while the block runs.
 
     Args:
         service: The service.
         looks: Whether it looks for recordings itself, and is not only a worker.
+        health_seconds: How often every component is looked at.
     """
     from datetime import timedelta
 
@@ -131,7 +132,7 @@ def web_server(service: Service, *, looks: bool = True) -> Iterator[WebServer]:
         scheduler=lambda: schedule_health(service),
         looks=looks,
     )
-    health = HealthMonitor(checks)
+    health = HealthMonitor(checks, interval_seconds=health_seconds)
 
     def activity() -> list[ActiveView]:
         return [active_view(transfer) for transfer in service.active.all()]

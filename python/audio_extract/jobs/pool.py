@@ -196,7 +196,8 @@ class Pool:
             return None
         return Pause(self._pause_reason, datetime.now(UTC) + timedelta(seconds=left))
 
-    def _pause(self, error: AudioExtractError, seconds: float = _PAUSE_SECONDS) -> None:
+    def _pause(self, error: AudioExtractError, seconds: float | None = None) -> None:
+        seconds = _PAUSE_SECONDS if seconds is None else seconds
         self._pause_reason = error.message
         self._paused_until = time.monotonic() + seconds
         _log.warning("no new transfers for %.0f seconds: the next one would fail too", seconds)

@@ -73,6 +73,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = parse_url(url)
+        self._identity: tuple[int, int] | None = None
         self.label = parsed.render_as_string(hide_password=True)
         self.file = Path(parsed.database) if parsed.drivername == "sqlite" and parsed.database else None
         if self.file is not None:
@@ -80,6 +81,28 @@ class Database:
             self.engine = _sqlite_engine(parsed, self.file)
         else:
             self.engine = _postgresql_engine(parsed)
+
+    def require_present(self) -> None:
+        """Look whether the file still stands where it was; what is elsewhere has none.
+
+        Raises:
+            TransientError: It does not: what is written goes to a file that nobody will find again.
+        """
+        if self.file is None:
+            return
+        try:
+            status = self.file.stat()
+        except FileNotFoundError as error:
+            raise TransientError(
+                f"the database {self.file} was taken away; put it back, or stop the service",
+                code="database.unavailable",
+            ) from error
+        if self._identity not in {None, (status.st_dev, status.st_ino)}:
+            raise TransientError(
+                f"the database {self.file} was replaced while the service runs; start the service again",
+                code="database.unavailable",
+            )
+        self._identity = (status.st_dev, status.st_ino)
 
     def close(self) -> None:
         """Close the connections."""

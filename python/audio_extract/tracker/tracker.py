@@ -88,6 +88,14 @@ class Tracker(Discovery, Claims, Recovery, Housekeeping, Queries):
         with self._database.write():
             pass
 
+    def require_present(self) -> None:
+        """Look whether the database's file still stands where it was opened; what is elsewhere has none.
+
+        Raises:
+            TransientError: It does not: what is written now is lost when this process ends.
+        """
+        self._database.require_present()
+
     def upgrade(self, now: datetime) -> Upgraded:
         """Bring the database to this program's tables. Safe for several processes at once.
 

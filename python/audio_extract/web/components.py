@@ -63,7 +63,8 @@ def component_checks(
     started = now()
 
     def database() -> ComponentHealth:
-        tracker.counts()
+        tracker.require_present()
+        tracker.newest_change()
         return _healthy(f"{tracker.location} answers")
 
     def ffmpeg() -> ComponentHealth:

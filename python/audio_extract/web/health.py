@@ -113,7 +113,12 @@ class HealthMonitor:
                     del self._running[name]
                 else:
                     self._remember(
-                        name, ComponentHealth(Status.UNHEALTHY, f"no answer within {self._timeout:g} s")
+                        name,
+                        ComponentHealth(
+                            Status.UNHEALTHY,
+                            f"no answer within {self._timeout:g} s",
+                            "look with audio-extract check: the network, the server, the disk",
+                        ),
                     )
         self._first.set()
 

@@ -13,12 +13,12 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from audio_extract import presentation
-from audio_extract.exceptions import AudioExtractError
+from audio_extract.exceptions import AudioExtractError, TransientError
 from audio_extract.failure_texts import failure_parts
 from audio_extract.telemetry.redaction import redact
 from audio_extract.tracker.states import State
 from audio_extract.web.components import MEANINGS
-from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
+from audio_extract.web.health import FIRST_RESULTS_SECONDS, Status, overall
 from audio_extract.web.history import history_view
 from audio_extract.web.recording_page import facts, stage_rows, took
 from audio_extract.web.view import actor_of, found, why
@@ -75,7 +75,11 @@ class Pages:
         dashboard = self._dashboard
         values: dict[str, Any] = {}
         unknown = None
+        database = dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)["database"]
         try:
+            if database.status is Status.UNHEALTHY:
+                # One that hangs would keep the page waiting; who looks wants to know now.
+                raise TransientError(database.message, code="database.unavailable")
             recent = dashboard.tracker.listing(limit=_NEWEST)
             failed = dashboard.tracker.failed(limit=_NEWEST_FAILED)
             values = {
