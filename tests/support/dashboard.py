@@ -9,6 +9,7 @@ from audio_extract.exceptions import TransientError
 from audio_extract.sources.base import Recording
 from audio_extract.telemetry.metrics import Metrics
 from audio_extract.tracker import Owner, RecordingRow, RetryPolicy, Stored, Tracker
+from audio_extract.web.access.policy import Access
 from audio_extract.web.actions import Actions
 from audio_extract.web.dashboard import Dashboard
 from audio_extract.web.events import Events
@@ -89,7 +90,7 @@ def running(fraction: float = 0.25) -> list[ActiveView]:
 class Shown:
     """A dashboard and probes that listen on loopback."""
 
-    def __init__(self, audio: Path) -> None:
+    def __init__(self, audio: Path, access: Access | None = None) -> None:
         self.tracker = Tracker.open(str(audio.with_name("tracker.db")))
         tracked(self.tracker)
         self.ids = {row.source_id: row.id for row in self.tracker.listing().rows}
@@ -121,6 +122,8 @@ class Shown:
                     ),
                     settings=ShownSettings("/etc/audio.yaml", SETTINGS),
                     version="1.2.3",
+                    access=access or Access(),
+                    media_hosts=("https://storage.example",),
                     now=lambda: NOW,
                 ).app(),
                 "127.0.0.1",

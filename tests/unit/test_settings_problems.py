@@ -37,7 +37,7 @@ def problem(tmp_path: Path, text: str, environ: dict[str, str] | None = None) ->
             "google_drive.dashboard_port: unknown key; did you mean monitoring.dashboard_port?",
         ),
         ("processing: {ffmpeg: {zzz: 1}}", "processing.ffmpeg.zzz: unknown key; the nearest is "),
-        ("security: {anything: 1}", "security.anything: unknown key; remove it"),
+        ("security: {anything: 1}", "security.anything: unknown key; the nearest is security.password_hash"),
         ("monitoring: {health_port: often}", "monitoring.health_port: expected a whole number, not 'often'"),
         (
             "monitoring: {health_port: 70000}",

@@ -1,4 +1,4 @@
-"""``audio-extract config init|show|schema``."""
+"""``audio-extract config init|show|schema|hash-password``."""
 
 from __future__ import annotations
 
@@ -62,6 +62,42 @@ def show(
 
     invocation.say(f"from {settings.config_path or 'defaults and environment: no settings file was found'}")
     typer.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command("hash-password")
+@command
+def hash_password(
+    invocation: Invocation,
+    *,
+    from_stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read the password from stdin, up to the first line break.")
+    ] = False,
+) -> None:
+    """Print the hash of a password, for security.password_hash or security.users. It is asked for, unseen."""
+    import sys
+
+    from audio_extract.web.access.passwords import LEAST_CHARACTERS, MOST_CHARACTERS, hash_of
+
+    if from_stdin:
+        try:
+            password = sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ConfigurationError("the password on stdin is not UTF-8", code="usage.invalid") from None
+    elif sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True)
+    else:
+        raise ConfigurationError(
+            "there is no terminal to type a password on; give it with --stdin", code="usage.invalid"
+        )
+    if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
+        raise ConfigurationError(
+            f"a password has {LEAST_CHARACTERS} to {MOST_CHARACTERS} characters, not {len(password)}",
+            code="usage.invalid",
+        )
+    typer.echo(hash_of(password))
+    invocation.say(
+        "for security.password_hash; in a compose file or a shell's double quotes, mind its $ signs"
+    )
 
 
 @app.command()

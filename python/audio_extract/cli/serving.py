@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from audio_extract.settings import Settings
     from audio_extract.storage.base import StorageAdapter
     from audio_extract.tracker.values import RecordingRow
+    from audio_extract.web.access.policy import Access
     from audio_extract.web.server import WebServer
     from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
 
@@ -50,12 +52,13 @@ def serve(
     with ExitStack() as stack:
         stack.callback(traces.close)
         service = stack.enter_context(open_service(settings, traces=traces))
-        web = stack.enter_context(web_server(service, looks=not only_take_jobs))
+        access = dashboard_access(settings)
+        web = stack.enter_context(web_server(service, access, looks=not only_take_jobs))
         stopping = Stop(service)
         with watching_signals(stopping.on_signal):
             service.start(only_take_jobs=only_take_jobs)
             try:
-                announce(web, invocation)
+                announce(web, invocation, access.start_token)
                 if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:
                     import webbrowser
 
@@ -95,18 +98,50 @@ class Stop:
                 raise failure
 
 
-def announce(web: WebServer, invocation: Invocation) -> None:
-    """Say where the pages are."""
+def announce(web: WebServer, invocation: Invocation, start_token: str | None = None) -> None:
+    """Say where the pages are.
+
+    Args:
+        web: Serves them.
+        invocation: The flags of this call.
+        start_token: Lets people in until the service stops. Said on stderr and nowhere else.
+    """
     for name, port in web.ports.items():
-        invocation.say(f"{name}: http://{web.host_of(name)}:{port}/")
+        host = web.host_of(name)
+        if name != "dashboard" or start_token is None:
+            invocation.say(f"{name}: http://{host}:{port}/")
+            continue
+        anywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
+        elsewhere = " (from elsewhere: this machine's name in its place)" if host in anywhere else ""
+        # With -q too: without it nobody could come in.
+        print(
+            f"{name}: http://{anywhere.get(host, host)}:{port}/?token={start_token}{elsewhere}\n"
+            "others can reach the page, and security.users is not set: this link, new at each start, lets in",
+            file=sys.stderr,
+        )
+
+
+def dashboard_access(settings: Settings) -> Access:
+    """Return who may come in to the dashboard, as the settings say."""
+    from audio_extract.web.access.origin import is_loopback
+    from audio_extract.web.access.policy import Access
+
+    return Access(
+        settings.security,
+        is_reachable=not is_loopback(settings.monitoring.dashboard_host),
+        key_path=settings.state_folder / "audio-extract.cookie-key",
+    )
 
 
 @contextmanager
-def web_server(service: Service, *, looks: bool = True, health_seconds: float = 15) -> Iterator[WebServer]:
+def web_server(
+    service: Service, access: Access | None = None, *, looks: bool = True, health_seconds: float = 15
+) -> Iterator[WebServer]:
     """Serve dashboard and probes, as the settings say, while the block runs.
 
     Args:
         service: The service.
+        access: Who may come in; None: as the settings say. It is closed at the end.
         looks: Whether it looks for recordings itself, and is not only a worker.
         health_seconds: How often every component is looked at.
     """
@@ -140,6 +175,7 @@ def web_server(service: Service, *, looks: bool = True, health_seconds: float = 
     def audio(row: RecordingRow, as_attachment: bool) -> AudioLocation | None:
         return audio_location(service.storage, row, as_attachment=as_attachment)
 
+    access = access or dashboard_access(service.settings)
     events = Events(service.tracker, activity, health)
     listeners = []
     if monitoring.enable_dashboard:
@@ -159,6 +195,8 @@ def web_server(service: Service, *, looks: bool = True, health_seconds: float = 
             ),
             settings=shown_settings(service.settings),
             version=metadata.version("audio-extract"),
+            access=access,
+            media_hosts=media_hosts(service.settings),
             zone=_zone(service.settings),
             now=service.now,
         )
@@ -181,7 +219,7 @@ def web_server(service: Service, *, looks: bool = True, health_seconds: float = 
                 "monitoring.health_port",
             )
         )
-    with WebServer(*listeners) as web:
+    with closing(access), WebServer(*listeners) as web:
         health.start()
         try:
             yield web
@@ -197,6 +235,13 @@ def _zone(settings: Settings) -> tzinfo:
 
     name = settings.google_drive.time_zone
     return get_localzone() if name is None else ZoneInfo(name)
+
+
+def media_hosts(settings: Settings) -> tuple[str, ...]:
+    """Return the servers that signed URLs lead to."""
+    if settings.storage_type != "gcs":
+        return ()
+    return (settings.storage_emulator_host or "https://storage.googleapis.com",)
 
 
 def active_view(transfer: ActiveTransfer) -> ActiveView:

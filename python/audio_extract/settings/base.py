@@ -78,8 +78,9 @@ def _texts(value: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-#: A list of texts; one text, or several with commas between them, is taken too (as the environment gives it).
-Texts = Annotated[list[str], BeforeValidator(_texts, json_schema_input_type=str | list[str])]
+#: Of a list: one text, or several with commas between them, is taken too (as the environment gives it).
+COMMA_LIST: Final = BeforeValidator(_texts, json_schema_input_type=str | list[str])
+Texts = Annotated[list[str], COMMA_LIST]
 
 
 def _bitrate(value: object) -> object:

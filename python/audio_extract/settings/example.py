@@ -28,6 +28,10 @@ _HEAD: Final = """\
 # `audio-extract config show` shows what is in effect, `audio-extract check` whether it works.
 """
 
+#: Of a password that nobody knows.
+_HASH: Final = (
+    "$argon2id$v=19$m=19456,t=2,p=1$djvvtipQ0tvca1u7q54gpA$qvcgfhq2k0KcO8jkpPoBDooJVpTJRjFQDi0b9fwATpI"
+)
 #: Examples for keys without default.
 EXAMPLES: Final[dict[str, Any]] = {
     "google_drive.service_account_file": "~/keys/audio-extract.json",
@@ -63,6 +67,28 @@ EXAMPLES: Final[dict[str, Any]] = {
     "monitoring.notifications.email.from_address": "audio-extract@example.com",
     "behavior.download_chunk_size_mb": 4,
     "redis.url": "redis://localhost:6379/0",
+    "security.username": "ann",
+    "security.password_hash": _HASH,
+    "security.users": [
+        {
+            "name": "bob",
+            "password_hash": _HASH,
+            "role": "viewer",
+        }
+    ],
+    "security.tokens": [
+        {
+            "name": "grafana",
+            "token_sha256": "b67517da82a26198554f0d8b1dd74f0226386606f52ce18943b16e6f909e8e4c",
+            "role": "viewer",
+        }
+    ],
+    "security.proxy.networks": ["10.0.0.5"],
+    "security.proxy.user_header": "X-Forwarded-Email",
+    "security.proxy.iap_audience": "/projects/123/global/backendServices/456",
+    "security.proxy.operators": ["ann@example.com"],
+    "security.cookie_secret": "${COOKIE_SECRET:-}",
+    "security.allowed_hosts": ["audio.example.com"],
     "telemetry.otlp_endpoint": "http://localhost:4318",
 }
 

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from audio_extract.settings.access_sections import Security
 from audio_extract.settings.base import MIB, Section, key
 from audio_extract.settings.processing_sections import Execution, Processing, Transfer, Upload
-from audio_extract.settings.service_sections import Behavior, Monitoring, Redis, Security, Telemetry
+from audio_extract.settings.service_sections import Behavior, Monitoring, Redis, Telemetry
 from audio_extract.settings.source_sections import GoogleDrive, Sources
 from audio_extract.settings.storage_sections import Storage, StorageType
 
@@ -143,13 +144,21 @@ class Settings(BaseSettings, Section):
             scheme, rest = configured.split("://", 1)
             drivers = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
             return f"{drivers.get(scheme, scheme)}://{rest}"
-        if configured is None:
+        return f"sqlite:///{self._database_file}"
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the service keeps what is its own: beside a database that is a file, else the data folder."""
+        return self._database_file.parent
+
+    @property
+    def _database_file(self) -> Path:
+        configured = self.monitoring.database_path
+        if configured is None or ("://" in configured and not configured.startswith("sqlite:///")):
             from platformdirs import user_data_path
 
-            path = user_data_path("audio-extract") / "audio-extract.db"
-        else:
-            path = Path(configured).expanduser().absolute()
-        return f"sqlite:///{path}"
+            return user_data_path("audio-extract") / "audio-extract.db"
+        return Path(configured.removeprefix("sqlite:///")).expanduser().absolute()
 
     @property
     def temp_directory(self) -> Path:
@@ -218,6 +227,7 @@ def contradictions(settings: Settings) -> list[str]:
             found.append(
                 f"monitoring.notifications.email.enabled is true, but {', '.join(missing)} is not set"
             )
+    found.extend(settings.security.contradictions())
     database = settings.monitoring.database_path or ""
     if "://" in database and urlsplit(database).scheme.split("+")[0] not in {
         "sqlite",

@@ -1,4 +1,4 @@
-"""Settings of the running service: ``monitoring``, ``behavior``, ``redis``, ``telemetry``, ``security``."""
+"""Settings of the running service: ``monitoring``, ``behavior``, ``redis``, ``telemetry``."""
 
 from __future__ import annotations
 
@@ -125,7 +125,3 @@ class Telemetry(Section):
         pattern=r"^https?://\S+$",
         expected="a URL such as http://localhost:4318",
     )
-
-
-class Security(Section):
-    """Who may see and do what. Both pages answer on loopback unless monitoring.*_host says otherwise."""

@@ -6,7 +6,7 @@ the API in ``api``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +19,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
+from audio_extract.web.access.forwarded import Forwarded
+from audio_extract.web.access.gate import Gate
+from audio_extract.web.access.login import Login
+from audio_extract.web.access.policy import Access
 from audio_extract.web.api import Api
 from audio_extract.web.headers import SafeHeaders
-from audio_extract.web.pages import Pages, error_page
-from audio_extract.web.problems import handlers
+from audio_extract.web.pages import Pages, error_page, login_page
+from audio_extract.web.problems import answering, handlers
 from audio_extract.web.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import Day, RecordingRow, Stats
@@ -58,6 +63,8 @@ class Dashboard:
         actions: What a person may ask for.
         settings: What the service runs with, for the page.
         version: Shown in the footer.
+        access: Knows who may come in.
+        media_hosts: Other servers that audio is played from, as ``https://host``.
         zone: Where the days of the history begin.
         now: The clock.
     """
@@ -71,6 +78,8 @@ class Dashboard:
     actions: Actions
     settings: ShownSettings
     version: str
+    access: Access = field(default_factory=Access)
+    media_hosts: tuple[str, ...] = ()
     zone: tzinfo = UTC
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -84,18 +93,21 @@ class Dashboard:
         """What ended on each day that the page draws."""
         return Remembered(lambda: self.tracker.history(self.now(), days=HISTORY_DAYS, zone=self.zone))
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """Return the application."""
-        return Starlette(
+        answering_requests = Starlette(
             routes=[
                 *Pages(self).routes(),
                 *Api(self).routes(),
+                *Login(self.access, login_page).routes(),
                 Route("/metrics", self.prometheus),
                 Mount("/static", StaticFiles(directory=_STATIC)),
             ],
-            middleware=[Middleware(SafeHeaders)],
+            middleware=[Middleware(Gate, access=self.access, answer=answering(error_page))],
             exception_handlers=handlers(error_page),
         )
+        # Around Starlette, so that its answer to a bug has them too.
+        return Forwarded(SafeHeaders(answering_requests, self.media_hosts), self.access.networks)
 
     def prometheus(self, _request: Request) -> Response:
         """``GET /metrics``."""

@@ -1,33 +1,51 @@
-"""Headers that every answer carries: nothing from elsewhere, no framing, no guessing of types."""
+"""Headers that every answer carries: nothing from elsewhere, no framing, no guessing of types, no copies."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import MutableHeaders
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: ``media-src https:`` lets the player follow the redirect to a signed URL; an emulator answers on loopback.
-_POLICY = (
+#: ``media-src`` names, beside this server, where signed URLs lead: the player follows a redirect there.
+_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-    "media-src 'self' https: http://127.0.0.1:* http://localhost:*; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'"
+    "media-src {media}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    "Referrer-Policy": "no-referrer",
+#: What no page here needs.
+_NO_PERMISSIONS: Final = ", ".join(
+    f"{name}=()"
+    for name in ("camera", "display-capture", "geolocation", "microphone", "payment", "serial", "usb")
+)
+_HEADERS: Final = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": _NO_PERMISSIONS,
+    # Not no-referrer: with it browsers send `Origin: null` with our own forms, and without HTTPS they send no
+    # Sec-Fetch-Site either, so that nothing would tell our forms from another site's.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_A_YEAR: Final = "max-age=31536000"
 
 
 class SafeHeaders:
-    """ASGI middleware that adds the headers."""
+    """ASGI middleware that adds the headers.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: What comes next.
+        media_hosts: Other servers that audio is played from, as ``https://host``.
+    """
+
+    def __init__(self, app: ASGIApp, media_hosts: Iterable[str] = ()) -> None:
         self._app = app
+        policy = _POLICY.format(media=" ".join(("'self'", *media_hosts)))
+        self._headers = {**_HEADERS, "Content-Security-Policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and add the headers to its answer."""
@@ -35,8 +53,13 @@ class SafeHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                if not scope["path"].startswith("/static/"):
+                    # Recordings have names, and pages differ by who asks.
+                    headers.setdefault("Cache-Control", "no-store")
+                if scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", _A_YEAR)
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -17,6 +17,7 @@ from audio_extract.exceptions import AudioExtractError, TransientError
 from audio_extract.failure_texts import failure_parts
 from audio_extract.telemetry.redaction import redact
 from audio_extract.tracker.states import State
+from audio_extract.web.access.people import person_of, require_operator
 from audio_extract.web.components import MEANINGS
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, Status, overall
 from audio_extract.web.history import history_view
@@ -156,6 +157,7 @@ class Pages:
 
     def settings(self, request: Request) -> Response:
         """``GET /settings``: what the service runs with, secrets masked."""
+        require_operator(request)
         shown = self._dashboard.settings
         return self._page(
             request,
@@ -185,11 +187,13 @@ class Pages:
         return RedirectResponse("/", 303)
 
     def _page(self, request: Request, template: str, **values: Any) -> Response:
+        person = person_of(request)
         components = self._dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
         return _html(
             _ENVIRONMENT.get_template(template).render(
                 **values,
-                may_act=_may_act(request),
+                person=person,
+                may_act=person.may_act,
                 overall=overall(components),
                 components=components,
                 marks=_MARKS,
@@ -206,13 +210,14 @@ def error_page(title: str, detail: str, status: int, headers: Mapping[str, str] 
     return _html(text, status, headers)
 
 
+def login_page(values: Mapping[str, Any]) -> str:
+    """Return the page to sign in on."""
+    return _ENVIRONMENT.get_template("login.html").render(values)
+
+
 def _html(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     # A local file's name need not be valid Unicode; what cannot be written is a question mark.
     return HTMLResponse(text.encode(errors="replace"), status, headers=headers)
-
-
-def _may_act(_request: Request) -> bool:
-    return True
 
 
 def _ended_by(attempt: Mapping[str, Any], name: str) -> str | None:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -42,8 +42,17 @@ def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = Non
 ErrorPage = Callable[[str, str, int, "Mapping[str, str] | None"], Response]
 
 
-def handlers(page: ErrorPage | None = None) -> Mapping[Any, Callable[[Request, Exception], Response]]:
-    """Return Starlette's ``exception_handlers``.
+class Answer(Protocol):
+    """Answers a request with an error, in the form that it asks for."""
+
+    def __call__(
+        self, request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None, /
+    ) -> Response:
+        """Return the answer."""
+
+
+def answering(page: ErrorPage | None = None) -> Answer:
+    """Return what answers with errors.
 
     Args:
         page: Answers browsers outside the API; None answers everybody with problem documents.
@@ -52,10 +61,21 @@ def handlers(page: ErrorPage | None = None) -> Mapping[Any, Callable[[Request, E
     def answer(
         request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None
     ) -> Response:
-        for_people = page is not None and not request.url.path.startswith("/api/")
+        for_people = page is not None and not request.scope["path"].startswith("/api/")
         if page is None or not for_people or "text/html" not in request.headers.get("accept", ""):
             return problem(status, detail, headers=headers)
         return page(HTTPStatus(status).phrase, detail, status, headers)
+
+    return answer
+
+
+def handlers(page: ErrorPage | None = None) -> Mapping[Any, Callable[[Request, Exception], Response]]:
+    """Return Starlette's ``exception_handlers``.
+
+    Args:
+        page: Answers browsers outside the API; None answers everybody with problem documents.
+    """
+    answer = answering(page)
 
     def on_http_exception(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):

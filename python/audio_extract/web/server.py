@@ -74,6 +74,8 @@ class WebServer:
                     listener.app,
                     log_config=None,
                     access_log=False,
+                    # web.access.forwarded does that, for proxies that the settings name.
+                    proxy_headers=False,
                     lifespan="off",
                     ws="none",
                     server_header=False,

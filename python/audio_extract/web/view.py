@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 
 from audio_extract.failure_texts import FailureParts, failure_parts, failure_text
+from audio_extract.web.access.people import person_of
 from audio_extract.web.components import MEANINGS
 from audio_extract.web.health import Status
 
@@ -93,9 +94,9 @@ def found(tracker: Tracker, recording_id: str) -> RecordingRow:
     return row
 
 
-def actor_of(_request: Request) -> str:
+def actor_of(request: Request) -> str:
     """Return who asks, for the audit log."""
-    return "dashboard"
+    return person_of(request).name
 
 
 def reason(row: RecordingRow) -> str | None:
