@@ -150,14 +150,28 @@ mutants: build ## Switch the engine's safeguards off one by one: the tests must 
 	@$(PYTHON) tests/mutants.py
 
 ##@ Package
-.PHONY: dist docker
+.PHONY: ffmpeg dist dist-folder docker
+FFMPEG_FOLDER ?= build/ffmpeg
+
+ffmpeg: ## The minimal FFmpeg for executable and image, build/ffmpeg (from Debian's source; kept outside the clone)
+	@deploy/ffmpeg/build build/ffmpeg
+
+# FFMPEG_FOLDER names another FFmpeg to carry, where none can be built.
+$(FFMPEG_FOLDER)/ffmpeg:
+	@$(MAKE) ffmpeg
+
+dist: $(FFMPEG_FOLDER)/ffmpeg ## The one-file executable, dist/audio-extract
+	@$(UV) sync --locked --all-extras --group dev --group package
+	@FFMPEG_FOLDER=$(FFMPEG_FOLDER) $(BIN)/pyinstaller --noconfirm --log-level WARN pyinstaller.spec
+	@ls -lh dist/audio-extract
+
+dist-folder: $(FFMPEG_FOLDER)/ffmpeg ## The same as a folder that starts without unpacking, dist/audio-extract-folder (the image's)
+	@$(UV) sync --locked --all-extras --group dev --group package
+	@ONE_FOLDER=1 FFMPEG_FOLDER=$(FFMPEG_FOLDER) $(BIN)/pyinstaller --noconfirm --log-level WARN pyinstaller.spec
+	@du -sh dist/audio-extract-folder
+
 docker: ## The image audio-extract:dev
 	@docker build --tag audio-extract:dev .
-
-dist: ## The one-file executable, dist/audio-extract
-	@$(UV) sync --locked --all-extras --group dev --group package
-	@$(BIN)/pyinstaller --noconfirm --log-level WARN pyinstaller.spec
-	@ls -lh dist/audio-extract
 
 ##@ Clean
 .PHONY: clean

@@ -101,6 +101,10 @@ FAILURES: Final[dict[str, Failure]] = {
         "it cannot be read: damaged, cut off, or not a recording at all",
         "play it where it is stored; if that fails too, upload it again and forget this one; else retry",
     ),
+    "media.unsupported": Failure(
+        "this build of FFmpeg has no decoder for its sound",
+        "install a complete FFmpeg (apt-get install ffmpeg), set processing.ffmpeg.path to it, then retry",
+    ),
     "media.cannot_copy": Failure(
         "this kind of sound cannot be copied as it is",
         "set processing.audio_format.codec to mp3 or another encoder, then retry",

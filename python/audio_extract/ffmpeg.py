@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -44,13 +44,11 @@ class FoundFfmpeg:
         path: The program.
         version: As it says itself, for example ``7.1.1``.
         origin: Where it was found.
-        environment: Variables it needs changed, as the engine takes them; empty values remove one.
     """
 
     path: Path
     version: str
     origin: Origin
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 def find_ffmpeg(
@@ -70,11 +68,10 @@ def find_ffmpeg(
         ConfigurationError: There is none (``ffmpeg.not_found``); the message says how to install it.
     """
     environ = os.environ if environ is None else environ
-    environment = child_environment(environ)
     if configured is None and environ.get(VARIABLE, "").strip():
         configured = Path(environ[VARIABLE].strip()).expanduser()
     if configured is not None:
-        return _configured(configured, environment)
+        return _configured(configured)
     failures: list[str] = []
     places: tuple[tuple[Origin, Callable[[], Path | None]], ...] = (
         ("bundled", _bundled),
@@ -86,35 +83,24 @@ def find_ffmpeg(
         try:
             path = look()
             if path is not None:
-                return FoundFfmpeg(path, _version(path, environment), origin, environment)
+                return FoundFfmpeg(path, _version(path), origin)
         except _UnusableError as error:
             failures.append(f"{origin}: {error}")
     tried = f" (tried {'; '.join(failures)})" if failures else ""
     raise ConfigurationError(f"FFmpeg was not found{tried}; {INSTALL}", code="ffmpeg.not_found")
 
 
-def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a child of this process needs changed.
-
-    PyInstaller points ``LD_LIBRARY_PATH`` at the executable's own libraries; another program must not load
-    these.
-    """
-    if not getattr(sys, "frozen", False) or "LD_LIBRARY_PATH" not in environ:
-        return {}
-    return {"LD_LIBRARY_PATH": environ.get("LD_LIBRARY_PATH_ORIG", "")}
-
-
 class _UnusableError(Exception):
     """A program is there but does not work; says why."""
 
 
-def _configured(path: Path, environment: dict[str, str]) -> FoundFfmpeg:
+def _configured(path: Path) -> FoundFfmpeg:
     program = path / f"ffmpeg{_SUFFIX}" if path.is_dir() else path
     if not program.is_file() and len(path.parts) == 1:
         # A bare name, as in `path: ffmpeg`.
         program = Path(shutil.which(str(path)) or program)
     try:
-        return FoundFfmpeg(program.absolute(), _version(program, environment), "configured", environment)
+        return FoundFfmpeg(program.absolute(), _version(program), "configured")
     except _UnusableError as error:
         raise ConfigurationError(
             f"processing.ffmpeg.path is {path}, but {error}; correct it, or remove it to use the FFmpeg "
@@ -123,8 +109,7 @@ def _configured(path: Path, environment: dict[str, str]) -> FoundFfmpeg:
         ) from error
 
 
-def _version(path: Path, environment: Mapping[str, str]) -> str:
-    variables = {**os.environ, **environment}
+def _version(path: Path) -> str:
     try:
         answer = subprocess.run(  # noqa: S603 - the program that was configured or found
             [path, "-hide_banner", "-version"],
@@ -132,7 +117,6 @@ def _version(path: Path, environment: Mapping[str, str]) -> str:
             stdin=subprocess.DEVNULL,
             timeout=_VERSION_SECONDS,
             check=False,
-            env={name: value for name, value in variables.items() if value or name not in environment},
         )
     except FileNotFoundError as error:
         raise _UnusableError(f"{path} does not exist") from error

@@ -175,4 +175,4 @@ def test_an_ffmpeg_without_video_encoders_is_named(tmp_path: Path) -> None:
     minimal.write_text("#!/bin/sh\necho ' A....D aac   AAC'\n")
     minimal.chmod(0o755)
     with pytest.raises(SampleError, match="libx264, libopenh264, mpeg4"):
-        generate(tmp_path / "out", minimal, seconds=1)
+        generate_long(tmp_path / "out", minimal)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from audio_extract import ffmpeg as module
 from audio_extract.exceptions import ConfigurationError
-from audio_extract.ffmpeg import VARIABLE, child_environment, find_ffmpeg
+from audio_extract.ffmpeg import VARIABLE, find_ffmpeg
 
 
 @pytest.fixture
@@ -138,28 +137,3 @@ def test_without_any_the_message_says_how_to_install_one_and_what_was_tried(
     assert "processing.ffmpeg.path" in message
     assert "broken/ffmpeg is not a working FFmpeg" in message
     assert failure.value.exit_code == 2
-
-
-def test_children_of_the_one_file_executable_get_the_systems_libraries(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bundled = {"LD_LIBRARY_PATH": "/opt/_MEI123"}
-    assert child_environment(bundled) == {}
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert child_environment({}) == {}
-    assert child_environment(bundled) == {"LD_LIBRARY_PATH": ""}
-    assert child_environment(bundled | {"LD_LIBRARY_PATH_ORIG": "/opt/lib"}) == {
-        "LD_LIBRARY_PATH": "/opt/lib"
-    }
-
-
-def test_the_child_really_runs_without_the_executables_libraries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "ffmpeg"
-    path.write_text('#!/bin/sh\necho "ffmpeg version [${LD_LIBRARY_PATH-none}] x"\n')
-    path.chmod(0o755)
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/_MEI123")
-    assert find_ffmpeg(path).version == "[none]"
-    assert find_ffmpeg(path, environ=dict(os.environ)).environment == {"LD_LIBRARY_PATH": ""}

@@ -47,6 +47,7 @@ _AT_PROMPT = {
     "media.encrypted": "get a copy without protection",
     "media.no_audio": "nothing can be extracted; check the microphone for the next meeting",
     "media.track_not_found": "choose another with --track (0 is the first)",
+    "media.unsupported": "install a complete FFmpeg and name it in AUDIO_EXTRACT__PROCESSING__FFMPEG__PATH",
     "media.unreadable": "play it where it comes from; if that fails too, get a whole copy of it",
     "source.io": "check the disk and try again",
     "source.permission_denied": "get the right to read it (in Drive: share it with the service account)",

@@ -89,7 +89,7 @@ def ffmpeg_of(invocation: Invocation) -> Ffmpeg:
 
     if invocation.config is None:
         found = find_ffmpeg()
-        return {"path": str(found.path), "environment": found.environment}
+        return {"path": str(found.path)}
     from audio_extract.plan import ffmpeg_request
 
     settings = invocation.settings()

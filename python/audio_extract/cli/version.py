@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from audio_extract.cli.invocation import Invocation, command
+from audio_extract.exceptions import ConfigurationError
 
 
 @command
@@ -17,20 +19,46 @@ def version(
     invocation: Invocation,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    licenses: Annotated[
+        bool,
+        typer.Option("--licenses", help="Print the licences of the FFmpeg inside."),
+    ] = False,
 ) -> None:
     """Print the versions of the program, its engine and what they run on."""
-    from audio_extract import _engine
-
-    facts = {
-        "audio_extract": metadata.version("audio-extract"),
-        "engine": _engine.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
-    if as_json:
-        typer.echo(json.dumps(facts))
+    if licenses:
+        typer.echo(_licenses())
+    elif as_json:
+        typer.echo(json.dumps(_facts()))
     elif invocation.verbosity > 0:
-        for name, value in facts.items():
+        for name, value in _facts().items():
             typer.echo(f"{name} {value}")
     else:
-        typer.echo(f"audio-extract {facts['audio_extract']}")
+        typer.echo(f"audio-extract {metadata.version('audio-extract')}")
+
+
+def _facts() -> dict[str, str | None]:
+    from audio_extract import _engine
+    from audio_extract.ffmpeg import find_ffmpeg
+    from audio_extract.frozen import build_facts
+
+    try:
+        found = find_ffmpeg()
+        ffmpeg: str | None = f"{found.version} ({found.origin}, {found.path})"
+    except ConfigurationError:
+        ffmpeg = None
+    return {
+        "audio_extract": metadata.version("audio-extract"),
+        "engine": _engine.__version__,
+        "ffmpeg": ffmpeg,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **build_facts(),
+    }
+
+
+def _licenses() -> str:
+    folder = Path(__file__).parent.parent / "licenses"
+    if not folder.is_dir():
+        return "This audio-extract carries no FFmpeg; it is itself under the Apache License 2.0."
+    files = sorted(folder.iterdir(), key=lambda path: (path.name != "SOURCE.md", path.name))
+    return "\n".join(f"──── {path.name}\n\n{path.read_text('utf-8')}" for path in files)

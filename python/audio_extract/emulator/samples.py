@@ -2,6 +2,12 @@
 
 Made with FFmpeg from a moving picture and speech-like sound; names and dates as Google Meet writes them. The
 demo and the tests use the table :data:`SAMPLES`.
+
+The picture comes with the package, because the FFmpeg of the executable makes none. It was made with::
+
+    ffmpeg -f lavfi -i testsrc2=size=320x180:rate=25:duration=10 -c:v libx264 -preset veryslow -crf 40 \
+        -pix_fmt yuv420p -g 50 -bf 0 meeting.mp4
+    ffmpeg -f lavfi -i testsrc2=size=160x90:rate=5:duration=10 -c:v libvpx -b:v 60k -crf 50 meeting.webm
 """
 
 from __future__ import annotations
@@ -18,24 +24,27 @@ from typing import TYPE_CHECKING
 
 from audio_extract.emulator.drive.item import guess_media_type
 from audio_extract.emulator.speech import SAMPLE_RATE, speech
+from audio_extract.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: H.264 where there is an encoder for it. The second column keeps them quick.
+#: Shown again and again.
+_PICTURES = Path(__file__).parent / "pictures"
+#: For long recordings, H.264 where there is an encoder for it. The second column keeps them quick.
 _VIDEO_ENCODERS = (
     ("libx264", ("-preset", "ultrafast", "-crf", "36", "-pix_fmt", "yuv420p", "-g", "50", "-bf", "0")),
     ("libopenh264", ("-pix_fmt", "yuv420p", "-g", "50")),
     ("mpeg4", ("-q:v", "6", "-g", "50")),
 )
-#: The picture repeats itself after this.
-_PICTURE_SECONDS = 20.0
 _LONG_BASE_SECONDS = 60.0
 _AUDIO_BITS_PER_SECOND = 128_000
 
 
-class SampleError(Exception):
+class SampleError(ConfigurationError):
     """FFmpeg cannot make the samples."""
+
+    default_code = "ffmpeg.bad_options"
 
 
 @dataclass(frozen=True)
@@ -118,18 +127,15 @@ def generate(
     *,
     seconds: float = 6.0,
     now: datetime | None = None,
-    size: tuple[int, int] = (320, 180),
     keys: frozenset[str] | None = None,
 ) -> list[Recording]:
     """Make the sample recordings.
 
     Args:
         directory: Where the files go; made if it is not there.
-        ffmpeg: The FFmpeg to make them with; it needs an H.264 or MPEG-4 encoder, AAC, and for WebM VP8 and
-            Opus.
+        ffmpeg: The FFmpeg to make them with; it needs encoders of AAC and Opus.
         seconds: Length of each.
         now: Their dates lie some days before this; by default the present.
-        size: Width and height of the picture.
         keys: Only these.
 
     Raises:
@@ -138,8 +144,7 @@ def generate(
     directory.mkdir(parents=True, exist_ok=True)
     moment = now or datetime.now(UTC)
     with TemporaryDirectory(prefix="audio-extract-samples-") as scratch:
-        studio = _Studio(Path(scratch), str(ffmpeg), seconds, size)
-        studio.picture()
+        studio = _Studio(Path(scratch), str(ffmpeg), seconds, _PICTURES / "meeting.mp4")
         wanted = [sample for sample in SAMPLES if keys is None or sample.key in keys]
         with ThreadPoolExecutor(max_workers=4) as pool:
             return list(pool.map(lambda sample: _make(sample, studio, directory, moment), wanted))
@@ -159,7 +164,7 @@ def generate_long(
 
     Args:
         directory: Where the file goes.
-        ffmpeg: The FFmpeg to make it with.
+        ffmpeg: The FFmpeg to make it with; it needs an encoder of H.264 or MPEG-4.
         hours: Length.
         moov_first: Whether the index comes before the media; by default it comes behind it.
         interleave_seconds: Picture and sound take turns about so often, as in Meet's recordings; by default
@@ -179,7 +184,9 @@ def generate_long(
     path = directory / f"long-{hours:g}h-moov-{place}.mp4"
     picture = int(megabytes_per_hour * 8_000_000 / 3600) - _AUDIO_BITS_PER_SECOND
     with TemporaryDirectory(prefix="audio-extract-samples-", dir=directory) as scratch:
-        studio = _Studio(Path(scratch), str(ffmpeg), _LONG_BASE_SECONDS, size, picture)
+        shown = Path(scratch) / "picture.mp4"
+        _show(shown, str(ffmpeg), size, picture)
+        studio = _Studio(Path(scratch), str(ffmpeg), _LONG_BASE_SECONDS, shown)
         base = Path(scratch) / "minute.mp4"
         studio.record(base, voices=[(1, 118.0)])
         loops = ["-stream_loop", "-1", "-i", str(base), "-t", str(hours * 3600)]
@@ -211,28 +218,47 @@ def _encoders(ffmpeg: str) -> frozenset[str]:
     return frozenset(parts[1] for line in done.stdout.splitlines() if len(parts := line.split()) > 1)
 
 
-class _Studio:
-    """Makes picture and sound once, and recordings from them."""
+def _run(ffmpeg: str, *arguments: str) -> None:
+    command = [ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments]
+    done = subprocess.run(  # noqa: S603 - the FFmpeg that the caller chose
+        command, capture_output=True, text=True, check=False, timeout=1800
+    )
+    if done.returncode != 0:
+        raise SampleError(f"FFmpeg could not make a sample: {done.stderr.strip()[-1000:]}")
 
-    def __init__(
-        self,
-        scratch: Path,
-        ffmpeg: str,
-        seconds: float,
-        size: tuple[int, int],
-        bits_per_second: int | None = None,
-    ) -> None:
+
+def _show(path: Path, ffmpeg: str, size: tuple[int, int], bits_per_second: int) -> None:
+    """Make a moving picture without sound, of a minute and of exactly this bit rate."""
+    available = _encoders(ffmpeg)
+    encoder, options = next((row for row in _VIDEO_ENCODERS if row[0] in available), (None, ()))
+    if encoder is None:
+        names = ", ".join(name for name, _ in _VIDEO_ENCODERS)
+        raise SampleError(
+            f"{ffmpeg} has none of the video encoders {names}; a long recording needs a full FFmpeg: "
+            "install one (apt-get install ffmpeg, brew install ffmpeg) and name it in "
+            "AUDIO_EXTRACT__PROCESSING__FFMPEG__PATH"
+        )
+    bits = str(bits_per_second)
+    rate = ["-b:v", bits, "-minrate", bits, "-maxrate", bits, "-bufsize", str(2 * bits_per_second)]
+    if encoder == "libx264":
+        rate += ["-x264-params", "nal-hrd=cbr"]
+    source = f"testsrc2=size={size[0]}x{size[1]}:rate=25:duration={_LONG_BASE_SECONDS}"
+    _run(ffmpeg, "-f", "lavfi", "-i", source, "-c:v", encoder, *options, *rate, "-an", str(path))
+
+
+class _Studio:
+    """Makes sound once, and recordings from it and a picture."""
+
+    def __init__(self, scratch: Path, ffmpeg: str, seconds: float, picture: Path) -> None:
         self.seconds = seconds
         self._scratch = scratch
         self._ffmpeg = ffmpeg
-        self._size = size
-        self._bits_per_second = bits_per_second
-        self._picture_seconds = seconds if bits_per_second else min(seconds, _PICTURE_SECONDS)
+        self._picture = picture
 
     @property
     def loop(self) -> list[str]:
         """Input arguments of the picture, again and again; the output has to be cut."""
-        return ["-stream_loop", "-1", "-i", str(self.picture())]
+        return ["-stream_loop", "-1", "-i", str(self._picture)]
 
     @property
     def cut(self) -> list[str]:
@@ -240,44 +266,7 @@ class _Studio:
         return ["-t", str(self.seconds)]
 
     def run(self, *arguments: str) -> None:
-        command = [self._ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *arguments]
-        done = subprocess.run(  # noqa: S603 - the FFmpeg that the caller chose
-            command, capture_output=True, text=True, check=False, timeout=1800
-        )
-        if done.returncode != 0:
-            raise SampleError(f"FFmpeg could not make a sample: {done.stderr.strip()[-1000:]}")
-
-    def picture(self) -> Path:
-        """A moving picture without sound, made once; at most 20 s unless the bit rate is given."""
-        path = self._scratch / "picture.mp4"
-        if path.exists():
-            return path
-        available = _encoders(self._ffmpeg)
-        encoder, options = next((row for row in _VIDEO_ENCODERS if row[0] in available), (None, ()))
-        if encoder is None:
-            names = ", ".join(name for name, _ in _VIDEO_ENCODERS)
-            raise SampleError(
-                f"{self._ffmpeg} has none of the video encoders {names}; use a full build of FFmpeg"
-            )
-        width, height = self._size
-        rate: list[str] = []
-        if self._bits_per_second is not None:
-            bits = str(self._bits_per_second)
-            rate = [
-                "-b:v",
-                bits,
-                "-minrate",
-                bits,
-                "-maxrate",
-                bits,
-                "-bufsize",
-                str(2 * self._bits_per_second),
-            ]
-            if encoder == "libx264":
-                rate += ["-x264-params", "nal-hrd=cbr"]
-        source = f"testsrc2=size={width}x{height}:rate=25:duration={self._picture_seconds}"
-        self.run("-f", "lavfi", "-i", source, "-c:v", encoder, *options, *rate, "-an", str(path))
-        return path
+        _run(self._ffmpeg, *arguments)
 
     def voice(self, seed: int, pitch: float) -> list[str]:
         """Input arguments of a voice, which is made once."""
@@ -312,10 +301,9 @@ def _two_tracks(studio: _Studio, path: Path, number: int) -> None:
 
 
 def _webm(studio: _Studio, path: Path, number: int) -> None:
-    arguments = [*studio.loop, *studio.voice(number + 1, 190.0), "-map", "0:v", "-map", "1:a"]
-    # VP8 takes its time: few and small frames.
-    video = ["-r", "5", "-s", "160x90", "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "16"]
-    studio.run(*arguments, *video, "-c:a", "libopus", "-b:a", "64k", *studio.cut, str(path))
+    picture = ["-stream_loop", "-1", "-i", str(_PICTURES / "meeting.webm")]
+    arguments = [*picture, *studio.voice(number + 1, 190.0), "-map", "0:v", "-map", "1:a"]
+    studio.run(*arguments, "-c:v", "copy", "-c:a", "libopus", "-b:a", "64k", *studio.cut, str(path))
 
 
 def _no_audio(studio: _Studio, path: Path, _number: int) -> None:

@@ -57,7 +57,6 @@ def ffmpeg_request(settings: Settings, found: FoundFfmpeg) -> Ffmpeg:
         "nice": ffmpeg.nice,
         "encoders": ffmpeg.encoders,
         "stall_timeout_seconds": ffmpeg.stall_timeout_seconds,
-        "environment": found.environment,
     }
 
 

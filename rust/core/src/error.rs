@@ -99,6 +99,8 @@ error_codes! {
     MediaTrackNotFound = "media.track_not_found" => Media,
     /// FFmpeg cannot read it: damaged, cut off, or not a recording.
     MediaUnreadable = "media.unreadable" => Media,
+    /// This FFmpeg was built without a decoder for the audio.
+    MediaUnsupported = "media.unsupported" => Media,
     /// The audio of this recording cannot be copied into the wanted container.
     MediaCannotCopy = "media.cannot_copy" => Media,
     /// The FFmpeg binary could not be started.

@@ -102,6 +102,20 @@ impl Said {
         self.lines.iter().any(|line| line.contains(text))
     }
 
+    /// FFmpeg's name of the codec that it has no decoder for, if that is what it said.
+    fn missing_decoder(&self) -> Option<&str> {
+        self.lines.iter().find_map(|line| {
+            // Up to FFmpeg 6, and from then on.
+            let old = line
+                .split_once("Decoder (codec ")
+                .and_then(|(_, rest)| rest.split_once(") not found for input stream"))
+                .map(|(codec, _)| codec);
+            let new =
+                line.split_once("Decoding requested, but no decoder found for: ").map(|(_, codec)| codec);
+            old.or(new).map(str::trim)
+        })
+    }
+
     fn push(&mut self, line: &str) {
         if line.contains("[verbose]") || line.contains("[info]") || line.contains("[debug]") {
             self.read_statistics(line);
@@ -515,6 +529,15 @@ pub(crate) fn judge(status: ExitStatus, said: &Said, name: &str, track: u32) -> 
             "this FFmpeg lacks an encoder or option that is needed; install a complete FFmpeg (with libmp3lame)".to_owned(),
         );
     }
+    if let Some(codec) = said.missing_decoder() {
+        return fail(
+            ErrorCode::MediaUnsupported,
+            format!(
+                "the audio of {name} is {codec}, and this build of FFmpeg cannot read that; install a complete \
+                 FFmpeg and set processing.ffmpeg.path to it"
+            ),
+        );
+    }
     let refusals = [
         "does not support the sample rate",
         "Specified sample rate",
@@ -541,7 +564,8 @@ pub(crate) fn judge(status: ExitStatus, said: &Said, name: &str, track: u32) -> 
         return fail(
             ErrorCode::MediaUnreadable,
             format!(
-                "FFmpeg cannot read {name} (exit code {code}): it is damaged, cut off or not a recording"
+                "FFmpeg cannot read {name} (exit code {code}): it is damaged, cut off, not a recording, or of a \
+                 kind that this build of FFmpeg does not know"
             ),
         );
     }
@@ -615,6 +639,13 @@ mod tests {
             (exit(1), "Stream map '0:a:0' matches no streams.", 0, C::MediaNoAudio),
             (exit(1), "Stream map '0:a:3' matches no streams.", 3, C::MediaTrackNotFound),
             (exit(1), "pipe:0: Invalid data found when processing input", 0, C::MediaUnreadable),
+            (exit(1), "[error] Decoder (codec tta) not found for input stream #0:1", 0, C::MediaUnsupported),
+            (
+                exit(218),
+                "[aist#0:0/wavpack @ 0x5] [fatal] Decoding requested, but no decoder found for: wavpack",
+                0,
+                C::MediaUnsupported,
+            ),
             (exit(1), "Unknown encoder 'libmp3lame'", 0, C::FfmpegOptions),
             (
                 exit(1),
