@@ -52,7 +52,7 @@ validate-config: build ## Test each part with your settings and say what to do
 	@$(APP) check $(ARGS)
 
 ##@ Test
-.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools chaos chaos-scale screenshots
+.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools chaos chaos-scale loadtest screenshots
 all: lint test ## What CI runs
 
 test: build test-rust test-python ## Build, then all tests (Rust and Python)
@@ -72,9 +72,12 @@ test-integration: build test-tools ## Only the tests that start servers and FFmp
 test-real: build test-tools ## The demo's assertions against Google; needs AUDIO_EXTRACT_TEST_FOLDER_ID, AUDIO_EXTRACT_TEST_BUCKET and a key
 	@$(PYTHON) -m pytest -n 0 --timeout 3600 tests/real $(ARGS)
 
+loadtest: build test-tools ## A hundred people look at the dashboard while four transfers run; ARGS="--rows N"
+	@$(UV) sync --locked --all-extras --group dev --group load --quiet
+	@PYTHONPATH=tests:benches $(PYTHON) -m load $(ARGS)
+
 screenshots: build test-tools ## Pictures of the pages for README, into docs/images
-	@mkdir -p docs/images
-	@AUDIO_EXTRACT_SCREENSHOTS=docs/images $(PYTHON) -m pytest -q -n 0 tests/e2e/test_dashboard.py $(ARGS)
+	@PYTHONPATH=tests $(PYTHON) tests/e2e/pictures.py docs/images
 
 ROUNDS ?= 200
 chaos: build test-tools ## Kill the service at every point, start it again, look at what is stored; ROUNDS=n ARGS="--seed n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,12 +107,6 @@ def eventually(page: Page, expression: str) -> None:
     pytest.fail(f"never true: {expression}")
 
 
-def picture(page: Page, name: str) -> None:
-    """Keep a picture for the README, when asked to (`make screenshots`)."""
-    if folder := os.environ.get("AUDIO_EXTRACT_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png")
-
-
 def row(page: Page, name: str, part: str = "#recent") -> Any:
     return page.locator(f"{part} tr").filter(has=page.get_by_role("link", name=name, exact=True))
 
@@ -129,7 +122,6 @@ def test_a_transfer_is_seen_live_and_its_audio_plays_while_the_list_changes(
         first = live.locator("[data-text]").filter(has_text=PROGRESS).text_content()
         # It moves by itself: nobody loads the page again.
         expect(live.locator("[data-text]")).not_to_have_text(str(first))
-        picture(page, "live")
         here.drive.emulator.network.total_bytes_per_second = None
         done = row(page, GOOD)
         expect(done.get_by_text("completed", exact=True)).to_be_visible()
@@ -196,7 +188,6 @@ def test_a_failure_says_why_and_is_retried_to_success(browser: Browser, here: Wo
         row(seen.page, REFUSED).get_by_role("link", name=REFUSED, exact=True).click()
         expect(seen.page.locator(".trail")).to_contain_text("retried")
         expect(seen.page.locator(".stages")).to_contain_text("fetch.ranges")
-        picture(seen.page, "recording")
     trail = {entry.event: entry.actor for entry in stage.service.tracker.audit()}
     assert trail["retried"] == "dashboard"
 
@@ -288,8 +279,6 @@ def test_no_page_has_a_barrier_or_scrolls_sideways(
                 found = Axe().run(page)
                 assert found.violations_count == 0, f"{path}: {found.generate_report()}"
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
-            page.goto("/")
-            picture(page, f"overview-{scheme}-{width}")
 
 
 def test_names_that_are_markup_stay_text(browser: Browser, here: World, recording: Path) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: How long a request that runs at stop may take.
 _DRAIN_SECONDS = 3
+#: A connection that is closed just when a client uses it again is an error for the client; uvicorn's five
+#: seconds are as long as people and programs wait between two requests.
+_KEEP_ALIVE_SECONDS = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class WebServer:
                     ws="none",
                     server_header=False,
                     timeout_graceful_shutdown=_DRAIN_SECONDS,
+                    timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 )
             )
             for listener in self._listeners
