@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ class Guarded:
     """A dashboard on loopback, and who may come in."""
 
     def __init__(self, folder: Path, access: Access) -> None:
-        audio = folder / "weekly_audio.mp3"
+        audio = Path(tempfile.mkdtemp(dir=folder)) / "weekly_audio.mp3"
         audio.write_bytes(bytes(range(200)))
         self.access = access
         self.shown = Shown(audio, access)
