@@ -100,7 +100,7 @@ class Access:
         self.is_open = not (security.has_credentials or self.start_token)
         self.networks = security.proxy.networks
         self._passwords = PasswordCheck(hashes)
-        self._proxy = ProxyPeople(security.proxy, keys_url)
+        self._proxy = ProxyPeople(security.proxy, keys_url, now)
         secret = security.cookie_secret
         if secret is not None:
             key = hashlib.sha256(secret.get_secret_value().encode()).digest()

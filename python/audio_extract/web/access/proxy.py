@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.concurrency import run_in_threadpool
+import anyio
 
 from audio_extract.web.access.forwarded import TRUSTED
 from audio_extract.web.access.people import Person, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
@@ -36,7 +35,11 @@ _MOST_CHARACTERS: Final = 254
 _KEYS_SECONDS: Final = 3600
 #: A key that we do not have: asked for, but not each time somebody makes one up.
 _UNKNOWN_KEY_SECONDS: Final = 60
+#: The same after it failed.
+_FAILED_SECONDS: Final = 10
 _FETCH_SECONDS: Final = 5
+#: Assertions checked at once: while keys are fetched all of them wait, and other requests need threads too.
+_MOST_CHECKED: Final = 4
 _CLOCK_SKEW_SECONDS: Final = 30
 
 
@@ -50,13 +53,15 @@ class ProxyPeople:
     Args:
         proxy: The settings.
         keys_url: Where IAP's public keys are.
+        now: The clock, in seconds.
     """
 
-    def __init__(self, proxy: Proxy, keys_url: str = IAP_KEYS) -> None:
+    def __init__(self, proxy: Proxy, keys_url: str, now: Callable[[], float]) -> None:
         self._header = proxy.user_header
         self._audience = proxy.iap_audience
         self._operators = {name.casefold() for name in proxy.operators}
-        self._keys = SigningKeys(keys_url)
+        self._keys = SigningKeys(keys_url, now)
+        self._threads = anyio.CapacityLimiter(_MOST_CHECKED)
 
     async def person(self, request: Request) -> Person | None:
         """Return who the proxy says it is; None: it says nothing that can be believed.
@@ -68,7 +73,7 @@ class ProxyPeople:
             assertions = request.headers.getlist(IAP_HEADER)
             if len(assertions) != 1:
                 return None
-            name = await run_in_threadpool(self._signed_name, assertions[0])
+            name = await anyio.to_thread.run_sync(self._signed_name, assertions[0], limiter=self._threads)
         elif self._header is not None and request.scope.get(TRUSTED):
             name = _only_name(request.headers.getlist(self._header))
         else:
@@ -110,13 +115,16 @@ class SigningKeys:
 
     Args:
         url: Gives a JSON object of id → key as PEM.
+        now: The clock, in seconds.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, now: Callable[[], float]) -> None:
         self._url = url
+        self._now = now
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}
-        self._fetched_at = float("-inf")
+        #: When they are fetched again: in any case, and for a key that is not among them.
+        self._good_until = self._asked_until = float("-inf")
 
     def including(self, key_id: object) -> dict[str, str]:
         """Return the keys, fetched again if this one is not among them.
@@ -125,12 +133,14 @@ class SigningKeys:
             KeysUnavailableError: There are none, and they cannot be fetched.
         """
         with self._lock:
-            age = time.monotonic() - self._fetched_at
-            if age > _KEYS_SECONDS or (key_id not in self._keys and age > _UNKNOWN_KEY_SECONDS):
-                self._fetch()
+            now = self._now()
+            if now >= self._good_until or (str(key_id) not in self._keys and now >= self._asked_until):
+                self._fetch(now)
+            if not self._keys:
+                raise KeysUnavailableError(f"{self._url} does not give IAP's keys")
             return self._keys
 
-    def _fetch(self) -> None:
+    def _fetch(self, now: float) -> None:
         from google.auth.exceptions import TransportError
         from google.auth.transport.requests import Request as Transport
 
@@ -140,14 +150,12 @@ class SigningKeys:
             keys = json.loads(answer.data if answer.status == 200 else "null")
             self._keys = {str(name): str(key) for name, key in keys.items()}
         except (TransportError, ValueError, AttributeError) as error:
-            if not self._keys:
-                raise KeysUnavailableError(f"{self._url} does not give IAP's keys") from error
             _log.warning(
-                "IAP's keys cannot be fetched again: %s",
-                type(error).__name__,
-                extra={"event": "web.iap_keys"},
+                "IAP's keys cannot be fetched: %s", type(error).__name__, extra={"event": "web.iap_keys"}
             )
-        self._fetched_at = time.monotonic()
+            self._good_until = self._asked_until = now + _FAILED_SECONDS
+        else:
+            self._good_until, self._asked_until = now + _KEYS_SECONDS, now + _UNKNOWN_KEY_SECONDS
 
 
 def _only_name(values: list[str]) -> str | None:
