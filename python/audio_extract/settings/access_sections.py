@@ -89,6 +89,15 @@ def _host_name(value: str) -> str:
 HostName = Annotated[str, AfterValidator(_host_name)]
 
 
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError('64 hexadecimal digits: printf %s "$TOKEN" | sha256sum')
+    return value.lower()
+
+
+#: A checksum, as ``sha256sum`` writes it.
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+
 Role = Literal["viewer", "operator"]
 
 
@@ -107,12 +116,7 @@ class Token(Section):
 
     name: PersonName = Field(description="What the audit log says.")
     token: SecretStr | None = key(None, "The token itself, as ${TOKEN}, 16 characters or more.")
-    token_sha256: str | None = key(
-        None,
-        "Or its SHA-256 in hexadecimal.",
-        pattern=r"^[0-9a-fA-F]{64}$",
-        expected='64 hexadecimal digits: printf %s "$TOKEN" | sha256sum',
-    )
+    token_sha256: Sha256 | None = key(None, "Or its SHA-256 in hexadecimal.")
     role: Role = key("viewer", "viewer sees everything but the settings; operator also acts.")
 
     @field_validator("token")
