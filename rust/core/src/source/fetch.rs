@@ -83,6 +83,9 @@ pub(crate) fn fetch_in_order(
 pub(super) struct Lanes {
     source: Arc<Source>,
     budget: Budget,
+    /// What was free at the start. The rest is held for as long as the transfer lasts (for the upload, for the index):
+    /// who waits for more than this waits for ever.
+    room_bytes: u64,
     slots: Arc<Semaphore>,
     running: JoinSet<std::result::Result<(), (EngineError, mpsc::UnboundedSender<Bytes>)>>,
     out: mpsc::UnboundedSender<Lane>,
@@ -95,7 +98,8 @@ impl Lanes {
         let waits = Arc::new(Waits::default());
         let pieces = Pieces { lanes, current: None, waits: Arc::clone(&waits) };
         let slots = Arc::new(Semaphore::new(max_ranges.max(1)));
-        (Self { source, budget, slots, running: JoinSet::new(), out, waits }, pieces)
+        let room_bytes = budget.available_bytes();
+        (Self { source, budget, room_bytes, slots, running: JoinSet::new(), out, waits }, pieces)
     }
 
     /// Starts fetching the next range as soon as there are a slot and room for it. `false`: the consumer has all it
@@ -105,11 +109,13 @@ impl Lanes {
     /// Those of the ranges that are running.
     pub(super) async fn start(&mut self, range: Range, leash: Option<Arc<Leash>>) -> Result<bool> {
         let (slots, budget) = (Arc::clone(&self.slots), self.budget.clone());
+        // A request that may be given up early is not paid for as a whole: nobody knows how much of it will come.
+        let prepaid_bytes = if leash.is_some() { 0 } else { self.room_bytes };
         let prepare = async move {
             // One slot a connection, one permit a byte; in this order the oldest range is always paid for.
             let slot = slots.acquire_owned().await;
             let room = match range.end.map(|end| end.saturating_sub(range.start)) {
-                Some(len) if len <= budget.limit_bytes() / 2 => Room::prepaid(budget.acquire(len).await),
+                Some(len) if len <= prepaid_bytes => Room::prepaid(budget.acquire(len).await),
                 _ => Room::Metered(budget),
             };
             (slot, room)

@@ -163,9 +163,11 @@ impl Seen {
 
 /// Fetches from a network with what `begin` starts, for a consumer that lets the others run so often with each piece in
 /// its hands.
+///
+/// Of the budget `limit` is free; `held` is held from before the first byte until the end, as room for an upload is.
 fn fetch(
     network: Network,
-    limit: u64,
+    (limit, held): (u64, u64),
     slowness: &[u8],
     begin: impl FnOnce(Arc<Source>, Budget) -> (Pieces, Drive),
 ) -> (Seen, Result<()>) {
@@ -177,7 +179,9 @@ fn fetch(
             tokio_util::task::AbortOnDropHandle::new(tokio::spawn(Arc::new(network).serve(listener)));
         let hooks = Hooks::default();
         let source = open(&url, &hooks);
-        let (pieces, drive) = begin(Arc::new(source), Budget::new(limit));
+        let budget = Budget::new(limit + held);
+        let _held = budget.acquire(held).await;
+        let (pieces, drive) = begin(Arc::new(source), budget);
         let seen = Mutex::new(Seen::default());
         let consume = consume(pieces, slowness, &hooks.progress, &seen);
         let both = async { tokio::try_join!(drive, consume).map(drop) };
@@ -323,13 +327,14 @@ proptest! {
     fn ranges_side_by_side_come_in_order_and_once_and_never_hold_more_than_the_budget(
         network in network(),
         limit in 512 * KIB..1536 * KIB,
+        held in 0..4 * 1024 * KIB,
         max_ranges in 1..12_usize,
         lens in vec((prop_oneof![Just(0), 0..100 * KIB], 1..500 * KIB), 1..6),
         slowness in vec(0..100_u8, 1..6),
     ) {
         let wanted = ranges(network.size, limit, &lens);
         let asked = wanted.clone().into_iter().map(|(start, end)| Range { start, end: Some(end) });
-        let (seen, outcome) = fetch(network, limit, &slowness, |source, budget| {
+        let (seen, outcome) = fetch(network, (limit, held), &slowness, |source, budget| {
             fetch_in_order(source, Box::new(asked), max_ranges, budget)
         });
         prop_assert!(outcome.is_ok(), "{outcome:?}");
@@ -343,12 +348,13 @@ proptest! {
     fn one_request_and_ranges_by_turns_lose_nothing_and_fetch_nothing_twice(
         network in network(),
         limit in 640 * KIB..1536 * KIB,
+        held in 0..4 * 1024 * KIB,
         max_ranges in 1..12_usize,
         steps in vec(step(), 0..12),
         slowness in vec(0..100_u8, 1..6),
     ) {
         let size = network.size;
-        let (seen, outcome) = fetch(network, limit, &slowness, |source, budget| {
+        let (seen, outcome) = fetch(network, (limit, held), &slowness, |source, budget| {
             by_turns(source, budget, size, max_ranges, steps)
         });
         prop_assert!(outcome.is_ok(), "{outcome:?}");
@@ -362,6 +368,7 @@ proptest! {
     fn on_demand_everything_comes_in_order_and_once_whatever_is_needed_at_once(
         network in network(),
         limit in 640 * KIB..1536 * KIB,
+        held in 0..4 * 1024 * KIB,
         max_ranges in 1..12_usize,
         range_bytes in 64 * KIB..300 * KIB,
         eager_bytes in 0..4 * 1024 * KIB,
@@ -369,7 +376,7 @@ proptest! {
     ) {
         let size = network.size;
         let demand = Demand { start: size / 5, end: size, range_bytes, max_ranges, eager_bytes };
-        let (seen, outcome) = fetch(network, limit, &slowness, |source, budget| {
+        let (seen, outcome) = fetch(network, (limit, held), &slowness, |source, budget| {
             fetch_on_demand(source, demand, budget)
         });
         prop_assert!(outcome.is_ok(), "{outcome:?}");
@@ -383,6 +390,7 @@ proptest! {
     fn a_recording_that_goes_away_is_an_error_and_never_just_an_end(
         network in network(),
         limit in 512 * KIB..1536 * KIB,
+        held in 0..4 * 1024 * KIB,
         max_ranges in 1..12_usize,
         steps in vec(step(), 0..12),
         from in 0..6_usize,
@@ -390,7 +398,7 @@ proptest! {
     ) {
         let size = network.size;
         let network = Network { gone_from: Some(from), ..network };
-        let (seen, outcome) = fetch(network, limit, &slowness, |source, budget| {
+        let (seen, outcome) = fetch(network, (limit, held), &slowness, |source, budget| {
             by_turns(source, budget, size, max_ranges, steps)
         });
         prop_assert_eq!(seen.wrong_bytes, 0);
