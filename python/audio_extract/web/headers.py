@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+
+from audio_extract.web.access.origin import host_name, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +24,6 @@ _NO_PERMISSIONS: Final = ", ".join(
     for name in ("camera", "display-capture", "geolocation", "microphone", "payment", "serial", "usb")
 )
 _HEADERS: Final = {
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": _NO_PERMISSIONS,
     # Not no-referrer: with it browsers send `Origin: null` with our own forms, and without HTTPS they send no
@@ -58,8 +59,12 @@ class SafeHeaders:
                 if not scope["path"].startswith("/static/"):
                     # Recordings have names, and pages differ by who asks.
                     headers.setdefault("Cache-Control", "no-store")
-                if scope["scheme"] == "https":
+                is_https = scope["scheme"] == "https"
+                if is_https:
                     headers.setdefault("Strict-Transport-Security", _A_YEAR)
+                # Elsewhere browsers do not heed it, and say so on the console.
+                if is_https or is_loopback(host_name(Headers(scope=scope)) or ""):
+                    headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 #: What every endpoint may answer.
-_ALWAYS: Final = {503: "A part of the service does not answer; Retry-After says when to ask again."}
+_ALWAYS: Final = {
+    401: "Nobody who may ask: send a token. Not where the page needs no sign-in.",
+    403: "A viewer may not do this; or a page of another site, or a proxy that is not trusted, sent it.",
+    421: "The page does not answer under this name.",
+    503: "A part of the service does not answer; Retry-After says when to ask again.",
+}
 
 
 def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
@@ -52,7 +57,17 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": definitions["$defs"]},
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "One of security.tokens, where the page needs sign-in.",
+                }
+            },
+        },
+        "security": [{}, {"token": []}],
     }
 
 
@@ -139,6 +154,7 @@ _EVENTS: Final[dict[str, Any]] = {
             "description": HTTPStatus.OK.phrase,
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
+        **{str(status): _problem(text) for status, text in _ALWAYS.items() if status != 503},
         "503": _problem("Too many listen already, or the service stops."),
     },
 }

@@ -152,6 +152,8 @@ function replace(part, newer) {
 
 async function refresh() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  // The session is over: to the form, and back here.
+  if (response.status === 401 || new URL(response.url).pathname === "/login") return location.reload();
   if (!response.ok || response.redirected) throw new Error(`the server answered ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of document.querySelectorAll(fresh)) {
@@ -216,6 +218,11 @@ if (document.querySelector(fresh)) {
   if (live) events.addEventListener("active", (event) => showActive(JSON.parse(event.data)));
   for (const name of ["recording", "health", "reload"]) events.addEventListener(name, refreshSoon);
   let wasLost = false;
-  events.addEventListener("error", () => { wasLost = true; lost(); });
+  events.addEventListener("error", () => {
+    wasLost = true;
+    lost();
+    // The server refuses for good, and the browser does not come back by itself.
+    if (events.readyState === EventSource.CLOSED) refreshSoon();
+  });
   events.addEventListener("open", () => { if (wasLost) refreshSoon(); wasLost = false; });
 }
