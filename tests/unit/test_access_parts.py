@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -234,3 +235,13 @@ def test_the_environment_can_say_who_may_come_in() -> None:
     for shown in (str(masked_dict(settings)), repr(settings), str(security.tokens)):
         assert "a-secret-of" not in shown
         assert "argon2id" not in shown
+
+
+def test_the_settings_that_the_page_about_access_shows_are_ones_that_load(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "access.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 5
+    for block in blocks:
+        file = tmp_path / "settings.yaml"
+        file.write_text(block, encoding="utf-8")
+        assert load_settings(file, environ={"GRAFANA_TOKEN": "x" * 32}).security.has_credentials
