@@ -21,6 +21,7 @@ from support.access import (
     security,
     sign_in,
 )
+from support.dashboard import NOW
 
 
 @pytest.fixture
@@ -337,3 +338,16 @@ def test_nobody_is_led_to_another_site_after_signing_in(client: httpx.Client, fo
     assert (done.status_code, done.headers["location"]) == (303, "/")
     signed_in = client.get("/login", params={"next": following})
     assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/")
+
+
+def test_live_events_end_with_the_session(client: httpx.Client, page: Guarded) -> None:
+    sign_in(client)
+    with client.stream("GET", "/api/events", timeout=20) as events:
+        lines = events.iter_lines()
+        assert next(line for line in lines if line.startswith("event: "))
+        [cookie] = client.cookies.jar
+        copy = {"Cookie": f"{cookie.name}={cookie.value}", **SAME}
+        assert httpx.post(f"{page.url}/logout", headers=copy).status_code == 303
+        page.shown.tracker.retry([page.shown.ids["bad"]], NOW, actor="somebody else")
+        told = list(lines)
+    assert not any("pending" in line for line in told)

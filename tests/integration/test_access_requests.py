@@ -252,6 +252,14 @@ def test_the_client_is_the_last_address_that_is_no_proxy_of_ours(proxied: Guarde
     assert statuses == [401] * 10 + [429] * 2
 
 
+@pytest.mark.parametrize("written", ["192.0.2.{0}:4711", "[2001:db8:{0}::1]:4711", "2001:db8:{0}::1"])
+def test_clients_are_told_apart_however_a_proxy_writes_them(proxied: Guarded, written: str) -> None:
+    with proxied.client() as client:
+        for number in range(1, 12):
+            client.headers["X-Forwarded-For"] = written.format(number)
+            assert sign_in(client, f"name{number}", "wrong").status_code == 401
+
+
 @pytest.mark.parametrize("scheme", ["javascript", "https, http", "HTTPS", "", "file"])
 def test_a_scheme_that_a_proxy_does_not_say_clearly_is_the_connections(proxied: Guarded, scheme: str) -> None:
     with proxied.client(headers={"X-Forwarded-Proto": scheme}) as client:

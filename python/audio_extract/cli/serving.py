@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -52,13 +52,13 @@ def serve(
     with ExitStack() as stack:
         stack.callback(traces.close)
         service = stack.enter_context(open_service(settings, traces=traces))
-        access = dashboard_access(settings)
+        access = dashboard_access(settings) if settings.monitoring.enable_dashboard else None
         web = stack.enter_context(web_server(service, access, looks=not only_take_jobs))
         stopping = Stop(service)
         with watching_signals(stopping.on_signal):
             service.start(only_take_jobs=only_take_jobs)
             try:
-                announce(web, invocation, access.start_token)
+                announce(web, invocation, access.start_token if access else None)
                 if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:
                     import webbrowser
 
@@ -175,10 +175,10 @@ def web_server(
     def audio(row: RecordingRow, as_attachment: bool) -> AudioLocation | None:
         return audio_location(service.storage, row, as_attachment=as_attachment)
 
-    access = access or dashboard_access(service.settings)
     events = Events(service.tracker, activity, health)
     listeners = []
     if monitoring.enable_dashboard:
+        access = access or dashboard_access(service.settings)
         dashboard = Dashboard(
             tracker=service.tracker,
             activity=activity,
@@ -219,7 +219,7 @@ def web_server(
                 "monitoring.health_port",
             )
         )
-    with closing(access), WebServer(*listeners) as web:
+    with closing(access) if access else nullcontext(), WebServer(*listeners) as web:
         health.start()
         try:
             yield web

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from audio_extract.exceptions import AudioExtractError
+from audio_extract.web.access.people import may_stay
 from audio_extract.web.health import overall
 from audio_extract.web.view import health_json, row_json
 
@@ -109,7 +110,7 @@ class Events:
             raise HTTPException(503, f"{_MOST_CLIENTS} pages listen already", {"Retry-After": "30"})
         after = _last_event_id(request)
         return StreamingResponse(
-            self._told_to(_Client(), after, str(request.base_url)),
+            self._told_to(_Client(), after, request),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -120,22 +121,24 @@ class Events:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end)
 
-    async def _told_to(self, client: _Client, after: int | None, base_url: str) -> AsyncIterator[str]:
+    async def _told_to(self, client: _Client, after: int | None, request: Request) -> AsyncIterator[str]:
+        base_url = str(request.base_url)
         await self._join(client)
         try:
             yield f"retry: {_RETRY_MILLISECONDS}\n\n"
             for event in (*self._state(), *await self._missed(after)):
                 yield event.text(base_url)
             while True:
-                try:
+                text = ": still here\n\n"
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_SILENCE_SECONDS):
-                        event_or_end = await client.queue.get()
-                except TimeoutError:
-                    yield ": still here\n\n"
-                    continue
-                if event_or_end is None:
+                        waited_for = await client.queue.get()
+                    if waited_for is None:
+                        return
+                    text = waited_for.text(base_url)
+                if not may_stay(request):
                     return
-                yield event_or_end.text(base_url)
+                yield text
         finally:
             self._leave(client)
 

@@ -54,7 +54,7 @@ class Forwarded:
         headers = Headers(scope=scope)
         # Each proxy adds at the end whom it talked to: the last one that is no proxy of ours is the client.
         for address in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
-            if not (name := address.strip()):
+            if not (name := _without_port(address.strip())):
                 break
             scope["client"] = (name, 0)
             if not self._trusts(name):
@@ -64,6 +64,13 @@ class Forwarded:
         if host := _only(headers, "x-forwarded-host"):
             MutableHeaders(scope=scope)["host"] = host
         return scope
+
+
+def _without_port(address: str) -> str:
+    """Return an address; some proxies write ``192.0.2.1:4711`` and ``[2001:db8::1]:4711``."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def came_through_a_proxy(headers: Headers) -> bool:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
 from audio_extract.web.access.origin import SAFE_METHODS, host_name, local_path, why_cross_site
-from audio_extract.web.access.people import SCOPE_KEY
+from audio_extract.web.access.people import SCOPE_KEY, STILL_KEY
 from audio_extract.web.access.proxy import KeysUnavailableError
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Gate:
                 request, 403, f"{proven.person.name} may see, but not do this: it takes an operator"
             )
         request.scope[SCOPE_KEY] = proven.person
+        if proven.by_session:
+            request.scope[STILL_KEY] = lambda: self._access.session_of(request) is not None
         return None
 
     def _enter(self, request: Request) -> Response | None:

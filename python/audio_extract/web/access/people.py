@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Final
 from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import HTTPConnection
 
-#: Where the middleware leaves the person in the request's scope.
+#: Where the middleware leaves, in a request's scope, the person, and what tells whether they may stay.
 SCOPE_KEY: Final = "audio_extract.person"
+STILL_KEY: Final = "audio_extract.may_stay"
 
 
 class Role(StrEnum):
@@ -56,6 +59,12 @@ def person_of(request: HTTPConnection) -> Person:
     if not isinstance(person, Person):
         raise HTTPException(401, "sign in first")
     return person
+
+
+def may_stay(request: HTTPConnection) -> bool:
+    """Tell whether who asked may still be answered: an answer can take longer than a session."""
+    still: Callable[[], bool] | None = request.scope.get(STILL_KEY)
+    return still is None or still()
 
 
 def require_operator(request: HTTPConnection) -> Person:

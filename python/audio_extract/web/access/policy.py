@@ -44,11 +44,13 @@ class Proven:
         person: Who.
         by_browser: Browsers send the proof unasked, also when a page of another site makes them.
         by_token: The proof is one that no browser sends by itself.
+        by_session: The proof is a session, which ends.
     """
 
     person: Person
     by_browser: bool = False
     by_token: bool = False
+    by_session: bool = False
 
 
 class Access:
@@ -145,7 +147,7 @@ class Access:
             return None if account is None else Proven(self._accounts[account].person, by_token=True)
         session = self.session_of(request)
         if session is not None:
-            return Proven(self._accounts[session.name].person, by_browser=True)
+            return Proven(self._accounts[session.name].person, by_browser=True, by_session=True)
         return None
 
     async def by_password(self, name: str, password: str) -> str | None:
