@@ -156,14 +156,38 @@ def test_check_says_what_works_and_tells_an_empty_folder_from_one_that_is_not_sh
     empty = site.run("check")
     assert empty.code == 0, empty.out
     assert "seen, and it is empty" in empty.out
-    for part in ("settings", "ffmpeg", "database", "temporary folder", "sources", "destination", "clock"):
+    parts = (
+        "settings",
+        "ffmpeg",
+        "database",
+        "temporary folder",
+        "sources",
+        "destination",
+        "clock",
+        "dashboard",
+    )
+    for part in parts:
         assert f"ok    {part}" in empty.out
+    assert "this machine only" in empty.out
     site.world.drive.emulator.hide(site.world.folder)
     hidden = site.run("check", "--json")
     assert hidden.code == 3
     [bad] = [part for part in json.loads(hidden.out) if not part["good"]]
     assert bad["part"] == "sources"
     assert "share the folder" in bad["message"]
+
+
+def test_check_says_who_may_come_in_to_the_dashboard(site: Site) -> None:
+    everywhere = {"AUDIO_EXTRACT__MONITORING__DASHBOARD_HOST": "0.0.0.0"}  # noqa: S104
+    assert "prints a link with a token" in site.run("check", env=everywhere).out
+    token = "a-secret-of-a-program"
+    security = {
+        "AUDIO_EXTRACT__SECURITY__TOKENS": json.dumps([{"name": "grafana", "token": token}]),
+        "AUDIO_EXTRACT__SECURITY__PROXY__IAP_AUDIENCE": "/projects/1/apps/x",
+    }
+    said = site.run("check", env={**everywhere, **security}).out
+    assert "lets in token grafana (viewer), whom the proxy lets through" in said
+    assert token not in said
 
 
 def test_a_folder_that_is_not_shared_ends_once_with_3_and_the_remedy(site: Site) -> None:

@@ -78,6 +78,8 @@ def check_all(settings: Settings) -> Iterator[Finding]:
         parts["redis"] = _redis
     if settings.telemetry.otlp_endpoint:
         parts["traces"] = _traces
+    if settings.monitoring.enable_dashboard:
+        parts["dashboard"] = _dashboard
     for name, test in parts.items():
         yield _finding(name, lambda test=test: test(settings))  # type: ignore[misc]
 
@@ -198,6 +200,27 @@ def _clock(settings: Settings) -> str:
             code="config.invalid",
         )
     return f"right within {max(1, round(abs(off)))} s"
+
+
+def _dashboard(settings: Settings) -> str:
+    """Say who may come in."""
+    from audio_extract.web.access.origin import is_loopback
+
+    security, host = settings.security, settings.monitoring.dashboard_host
+    shown = f"[{host}]" if ":" in host else host
+    where = f"http://{shown}:{settings.monitoring.dashboard_port}/"
+    if not security.has_credentials:
+        if is_loopback(host):
+            return f"{where} is for this machine only; nobody has to sign in"
+        return (
+            f"{where} can be reached by others: run prints a link with a token, another at each start "
+            "(security.users and security.proxy say who may come in instead)"
+        )
+    who = [f"{user.name} ({user.role})" for user in security.all_users]
+    who += [f"token {token.name} ({token.role})" for token in security.tokens]
+    if security.proxy.says_who:
+        who.append("whom the proxy lets through")
+    return f"{where} lets in {', '.join(who)}"
 
 
 def _traces(settings: Settings) -> str:
