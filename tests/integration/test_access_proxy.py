@@ -106,6 +106,23 @@ def test_who_did_not_come_through_the_proxy_is_told_so(page: Guarded) -> None:
     assert httpx.post(f"{page.url}/login", data={"name": "", "password": ""}).status_code == 401
 
 
+def test_the_proxys_own_token_for_a_person_does_not_stand_in_their_way(page: Guarded) -> None:
+    """oauth2-proxy can pass on what it got at sign-in, in the header where programs send our tokens."""
+    headers = {HEADER: ANN, "Authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl"}
+    assert httpx.get(f"{page.url}/api/stats", headers=headers).status_code == 200
+    # It is not ours: it says nothing about which page made the browser send it.
+    assert httpx.post(f"{page.url}/api/clear-failed", headers=headers).status_code == 403
+
+
+def test_a_proxy_that_asks_by_itself_may_pass_on_a_page_that_does_not(tmp_path: Path) -> None:
+    access = Access(security(proxy={"networks": ["127.0.0.1"]}, allowed_hosts=["audio.example.com"]))
+    with guarded(tmp_path, access) as page:
+        forwarded = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Host": "audio.example.com"}
+        assert httpx.get(f"{page.url}/api/stats", headers=forwarded).status_code == 200
+        forwarded["X-Forwarded-Host"] = "evil.example"
+        assert httpx.get(f"{page.url}/api/stats", headers=forwarded).status_code == 421
+
+
 class Keys:
     """IAP's keys, served on loopback, and what IAP signs with them."""
 

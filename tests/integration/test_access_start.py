@@ -189,6 +189,32 @@ def test_a_hash_that_the_program_prints_is_one_that_the_settings_take(tmp_path: 
         assert answer.status_code == 303
 
 
+def test_a_password_is_typed_twice_and_not_shown(tmp_path: Path) -> None:
+    """In a terminal of its own; what is typed before the question is not an answer to it."""
+    words = [sys.executable, "-m", "audio_extract", "config", "hash-password"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)", *words],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        shown = b""
+        for question in (b"Password: ", b"Once more: "):
+            while not shown.endswith(question):
+                piece = child.stdout.read1(1)
+                assert piece, shown
+                shown += piece
+            child.stdin.write(b"correct horse\n")
+            child.stdin.flush()
+        shown += child.stdout.read()
+    assert child.returncode == 0
+    assert b"$argon2id$" in shown
+    assert b"correct horse" not in shown
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [(b"short\n", "8 to 1024"), (b"", "8 to 1024"), (b"\xff" * 9, "UTF-8"), (b"x" * 1025, "1024")],

@@ -200,6 +200,7 @@ def problem(**security: object) -> str:
         ({"cookie_secret": "hunter2-hunter2"}, "32 characters"),
         ({"proxy": {"user_header": "X-Forwarded-User"}}, "security.proxy.networks is empty"),
         ({"proxy": {"user_header": "X Y", "networks": ["::1"]}}, "a header's name"),
+        ({"proxy": {"user_header": "X-Forwarded-User", "networks": ["::/0"]}}, "every address there is"),
         ({"proxy": {"networks": ["10.0.0.1/8"]}}, "a network such as"),
         ({"proxy": {"networks": ["proxy.internal"]}}, "a network such as"),
         ({"proxy": {"operators": ["ann"]}}, "says how people are known"),

@@ -229,6 +229,11 @@ class Security(Section):
                 "security.proxy.user_header is set, but security.proxy.networks is empty: "
                 "say from which addresses that header is believed"
             )
+        if self.proxy.user_header and any(network.endswith("/0") for network in self.proxy.networks):
+            found.append(
+                "security.proxy.networks has every address there is, so that anybody could say in "
+                f"{self.proxy.user_header} who they are: name the proxy's"
+            )
         if self.proxy.operators and not self.proxy.says_who:
             found.append(
                 "security.proxy.operators is set, but neither security.proxy.user_header nor "
