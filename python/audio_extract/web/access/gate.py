@@ -97,23 +97,23 @@ class Gate:
         account = self._access.by_token(tokens[0]) if len(tokens) == 1 else None
         if account is None:
             return None
-        rest = [
-            (name, value) for name, value in request.query_params.multi_items() if name != TOKEN_PARAMETER
-        ]
-        target = quote(request.scope["path"]) + (f"?{urlencode(rest)}" if rest else "")
-        response = RedirectResponse(local_path(target), 303)
+        response = RedirectResponse(local_path(_without_token(request)), 303)
         response.headers["Set-Cookie"] = self._access.begin_session(request, account)
         return response
 
     def _sign_in_first(self, request: Request) -> Response:
-        path = request.scope["path"]
         is_navigation = request.headers.get("sec-fetch-mode", "navigate") == "navigate"
-        wants_page = "text/html" in request.headers.get("accept", "") and not path.startswith("/api/")
+        wants_page = "text/html" in request.headers.get("accept", "") and not request.scope[
+            "path"
+        ].startswith("/api/")
         if not (is_navigation and wants_page):
             return self._answer(request, 401, "sign in first, or send a token", _CHALLENGE)
-        rest = [
-            (name, value) for name, value in request.query_params.multi_items() if name != TOKEN_PARAMETER
-        ]
-        there = quote(path) + (f"?{urlencode(rest)}" if rest else "")
+        there = _without_token(request)
         is_asked_again = request.method in {"GET", "HEAD"} and there != "/"
         return RedirectResponse("/login" + (f"?{urlencode({'next': there})}" if is_asked_again else ""), 303)
+
+
+def _without_token(request: Request) -> str:
+    """Return the address that is asked for, below this site, without a token in it."""
+    rest = [(name, value) for name, value in request.query_params.multi_items() if name != TOKEN_PARAMETER]
+    return quote(request.scope["path"]) + (f"?{urlencode(rest)}" if rest else "")
