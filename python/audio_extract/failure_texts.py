@@ -245,6 +245,19 @@ FAILURES: Final[dict[str, Failure]] = {
     "database.needs_upgrade": _said(
         "the database was made by another version", "run audio-extract db upgrade; it keeps a copy"
     ),
+    "service.unreachable": Failure(
+        "no service answers", "start it (audio-extract run), or say where it is (audio-extract top --url URL)"
+    ),
+    "service.no_address": _said("the settings do not say where the service answers", "say it with --url"),
+    "service.not_ours": _said(
+        "another program, or another version, answers there", "correct --url or monitoring.dashboard_port"
+    ),
+    "service.unauthenticated": Failure(
+        "the service wants to know who asks",
+        "set AUDIO_EXTRACT_TOKEN to a token of its settings (or to the one it printed at its start)",
+    ),
+    "service.forbidden": _said("this takes an operator's token", "use one (AUDIO_EXTRACT_TOKEN)"),
+    "service.unavailable": _said("the service cannot answer just now", AGAIN),
     "execution.needs_postgresql": _said(
         "workers on several machines need a database that they share",
         "set monitoring.database_path to a URL that begins with postgresql://",

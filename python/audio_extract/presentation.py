@@ -8,6 +8,8 @@ from typing import Final
 
 #: Control characters, separators of lines and paragraphs, and what no encoding has.
 _CONTROL: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
+#: What turns the order of the characters behind it around: ``gnp.exe`` would read ``exe.png``.
+_TURNS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def size(size_bytes: int | None) -> str:
@@ -38,7 +40,9 @@ def one_line(text: str) -> str:
     Names come from whoever records; an escape sequence in one must not reach a terminal, nor a line break a
     log.
     """
-    return "".join(repr(one)[1:-1] if unicodedata.category(one) in _CONTROL else one for one in text)
+    return "".join(
+        repr(one)[1:-1] if one in _TURNS or unicodedata.category(one) in _CONTROL else one for one in text
+    )
 
 
 def moment(time: datetime | None) -> str:

@@ -103,7 +103,12 @@ class Shown:
         metrics = Metrics()
         self.active = running()
         self.events = Events(self.tracker, lambda: self.active, self.health)
-        self.server = WebServer(
+        self._metrics = metrics
+        self.server = self.listening_on(0)
+
+    def listening_on(self, port: int) -> WebServer:
+        """Servers of dashboard and probes that do not listen yet."""
+        return WebServer(
             Listener(
                 "dashboard",
                 Dashboard(
@@ -111,7 +116,7 @@ class Shown:
                     activity=lambda: self.active,
                     audio=self.audio,
                     health=self.health,
-                    metrics=metrics,
+                    metrics=self._metrics,
                     events=self.events,
                     actions=Actions(
                         self.tracker,
@@ -127,12 +132,12 @@ class Shown:
                     now=lambda: NOW,
                 ).app(),
                 "127.0.0.1",
-                0,
+                port,
                 "monitoring.dashboard_port",
             ),
             Listener(
                 "health",
-                Probes(self.health, metrics, now=lambda: NOW).app(),
+                Probes(self.health, self._metrics, now=lambda: NOW).app(),
                 "127.0.0.1",
                 0,
                 "monitoring.health_port",

@@ -18,6 +18,7 @@ from audio_extract.cli.once import once
 from audio_extract.cli.probe import probe
 from audio_extract.cli.recordings import forget, list_recordings, retry, show, syncs
 from audio_extract.cli.run import run as run_service
+from audio_extract.cli.top import top
 from audio_extract.cli.version import version
 from audio_extract.cli.worker import worker
 
@@ -44,6 +45,7 @@ app.command(rich_help_panel=_ONE_FILE)(probe)
 app.command("run", rich_help_panel=_SERVICE)(run_service)
 app.command(rich_help_panel=_SERVICE)(once)
 app.command(rich_help_panel=_SERVICE)(worker)
+app.command(rich_help_panel=_SERVICE)(top)
 app.command(rich_help_panel=_SERVICE)(demo)
 app.command("list", rich_help_panel=_TRACKER)(list_recordings)
 app.command(rich_help_panel=_TRACKER)(show)
