@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from audio_extract.settings.access_sections import Security
+from audio_extract.web.access.policy import Access
 from audio_extract.web.health import ComponentHealth, Status
 from support.cli import Outcome, run_cli
 from support.dashboard import Shown, running
@@ -219,6 +221,37 @@ def test_settings_that_do_not_say_where_the_service_is_are_an_error_that_names_t
     configure(tmp_path, port, more)
     done = top(tmp_path)
     assert (done.code, text in done.err, "--url" in done.err) == (2, True, True)
+
+
+def test_who_sends_no_token_is_told_how_and_a_viewer_can_only_look(tmp_path: Path) -> None:
+    audio = tmp_path / "weekly_audio.mp3"
+    audio.write_bytes(b"sound")
+    token = "a-token-of-the-tests"
+    security = Security.model_validate({"tokens": [{"name": "watch", "token": token}]})
+    service = Shown(audio, Access(security))
+    with service.server, service.tracker:
+        url = url_of(service)
+        refused = top(tmp_path, "--url", url)
+        assert (refused.code, refused.out) == (3, "")
+        assert "wants to know who asks: sign in first, or send a token" in refused.err
+        assert "AUDIO_EXTRACT_TOKEN" in refused.err
+        assert top(tmp_path, "--url", url, "--token", "another-token").code == 3
+        # As the link that is printed at the start has it, and as the service's own settings do.
+        assert top(tmp_path, "--url", f"{url}/?token={token}").code == 0
+        configure(tmp_path, service.server.ports["dashboard"])
+        own = json.dumps([{"name": "watch", "token": token}])
+        assert top(tmp_path, env={"AUDIO_EXTRACT__SECURITY__TOKENS": own}).code == 0
+        words = audio_extract("top", "--url", url)
+        with terminal(*words, columns=160, env={"AUDIO_EXTRACT_TOKEN": token}) as screen:
+            screen.wait_for("1 failed")
+            screen.press("r")
+            screen.wait_for("Try 1")
+            screen.press("y")
+            screen.wait_for("not done")
+            assert "watch may see, but not do this: it takes an operator" in screen.shown()
+            screen.press("q")
+            assert screen.wait() == 0
+        assert service.asked == []
 
 
 @contextmanager

@@ -104,6 +104,7 @@ class Shown:
         self.active = running()
         self.events = Events(self.tracker, lambda: self.active, self.health)
         self._metrics = metrics
+        self._access = access or Access()
         self.server = self.listening_on(0)
 
     def listening_on(self, port: int) -> WebServer:
@@ -127,7 +128,7 @@ class Shown:
                     ),
                     settings=ShownSettings("/etc/audio.yaml", SETTINGS),
                     version="1.2.3",
-                    access=access or Access(),
+                    access=self._access,
                     media_hosts=("https://storage.example",),
                     now=lambda: NOW,
                 ).app(),

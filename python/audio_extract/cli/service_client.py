@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from audio_extract.exceptions import (
     AudioExtractError,
@@ -54,11 +54,17 @@ def address_of(settings: Settings) -> str:
     )
 
 
+def token_of(settings: Settings) -> str | None:
+    """Return a token that the settings' service knows, an operator's if there is one; None: none."""
+    tokens = sorted(settings.security.tokens, key=lambda one: one.role != "operator")
+    return next((one.token.get_secret_value() for one in tokens if one.token is not None), None)
+
+
 class ServiceClient:
     """One connection to one service. Not for several threads at once.
 
     Args:
-        url: Where its page is.
+        url: Where its page is; the link that the service prints at its start does, with the token in it.
         token: Sent with every request; None where nobody has to sign in.
         timeout_seconds: How long an answer may take.
 
@@ -76,6 +82,7 @@ class ServiceClient:
             raise _no_url() from error
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise _no_url()
+        token = token or next(iter(parse_qs(parts.query).get("token", [])), None)
         if token is not None and not (token.isascii() and token.isprintable()):
             raise ConfigurationError("--token: this is not a token", code="usage.invalid")
         # Without what stands before an @, and the printed link's token: messages name this.

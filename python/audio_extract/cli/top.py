@@ -49,9 +49,12 @@ def top(
     """Watch the running service: health, transfers, what failed, what is new."""
     from audio_extract.cli.live_state import LiveFeed, ask_once
     from audio_extract.cli.screen import has_screen, show_screen
-    from audio_extract.cli.service_client import ServiceClient, address_of
+    from audio_extract.cli.service_client import ServiceClient, address_of, token_of
 
-    address = url or address_of(invocation.settings())
+    address = url
+    if address is None:
+        settings = invocation.settings()
+        address, token = address_of(settings), token or token_of(settings)
 
     def connect() -> ServiceClient:
         return ServiceClient(address, token)
