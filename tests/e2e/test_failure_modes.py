@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
 
 from audio_extract.cli.serving import web_server
-from audio_extract.emulator.faults import Answer
+from audio_extract.emulator.faults import Answer, Stall
 from audio_extract.jobs import Service, pool
 from support.databases import restartable_postgresql
 from support.engine import make_recording, wait_until
@@ -103,6 +105,68 @@ def test_a_database_that_stops_is_named_and_everything_goes_on_when_it_is_back(
             service.becomes("database", "healthy")
             assert wait_until(lambda: service.stored() == 2, 60)
             assert service.probe.get("/ready").status_code == 200
+
+
+class Crowd:
+    """Many who look at once."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(120)
+        self._client = httpx.Client(limits=httpx.Limits(max_connections=None), timeout=60)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+        self._client.close()
+
+    def ask(self, address: str, times: int) -> list[Future[httpx.Response]]:
+        """Ask at once, and do not wait for the answers."""
+        return [self._threads.submit(self._client.get, address) for _ in range(times)]
+
+    def in_time(self, address: str, times: int) -> set[int]:
+        """The statuses of answers, each of which has to come within a second of its question."""
+        found = list(self._threads.map(self._one, [address] * times))
+        assert max(took for _, took in found) < 1, f"{address} took {max(took for _, took in found):.2f} s"
+        return {status for status, _ in found}
+
+    def _one(self, address: str) -> tuple[int, float]:
+        began = time.monotonic()
+        return self._client.get(address).status_code, time.monotonic() - began
+
+
+def test_probes_and_page_answer_within_a_second_while_database_bucket_and_drive_hang(
+    here: World, recording: Path
+) -> None:
+    with restartable_postgresql() as server, Crowd() as many:
+        here.add(recording, "First.mp4")
+        with seen(here, {"monitoring": {"database_path": server.url}}) as service:
+            assert wait_until(lambda: service.stored() == 1, 30)
+            page, probe = str(service.page.base_url), str(service.probe.base_url)
+            here.drive.emulator.faults.add(Stall(seconds=20), times=None)
+            here.storage.emulator.faults.add(Stall(seconds=20), times=None)
+            with server.stalled():
+                # Nobody knows yet: every question hangs, and there are more of them than threads.
+                hang = many.ask(f"{page}/api/recent", 60)
+                for path in ("/live", "/ready", "/health", "/metrics"):
+                    statuses = many.in_time(f"{probe}{path}", 50)
+                    assert statuses <= ({200} if path in {"/live", "/metrics"} else {200, 503})
+                assert many.in_time(f"{page}/api/active", 20) == {200}
+                assert many.in_time(f"{page}/static/style.css", 20) == {200}
+                service.becomes("database", "unhealthy")
+                service.becomes("storage", "unhealthy")
+                for path in ("/live", "/ready", "/health", "/metrics"):
+                    statuses = many.in_time(f"{probe}{path}", 50)
+                    assert statuses == ({200} if path in {"/live", "/metrics"} else {503})
+                assert many.in_time(f"{page}/", 20) == {200}
+                assert many.in_time(f"{page}/api/recent", 20) == {503}
+                assert {one.result().status_code for one in hang} == {503}
+            here.drive.emulator.faults.clear()
+            here.storage.emulator.faults.clear()
+            service.becomes("database", "healthy")
+            service.becomes("storage", "healthy")
+            assert service.page.get("/api/recent").status_code == 200
 
 
 def test_a_database_file_that_was_taken_away_is_noticed(here: World) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,11 +23,32 @@ class Postgresql:
         url: Of its database ``postgres``.
         stop: Ends every session, and the server.
         start: Starts it again, with what it held.
+        folder: Where its data is.
     """
 
     url: str
     stop: Callable[[], object]
     start: Callable[[], object]
+    folder: Path
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """It keeps every connection, takes new ones, and says nothing, while the block runs."""
+        processes = self._processes()
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        """The server's process, and its children: one for each session, and those it keeps for itself."""
+        first = int((self.folder / "postmaster.pid").read_text().splitlines()[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
 
 
 @contextmanager
@@ -74,7 +96,7 @@ def restartable_postgresql(*, durable: bool = False) -> Iterator[Postgresql]:
                 ),
                 "SELECT pg_reload_conf()",
             )
-        yield Postgresql(server.get_uri(), server.stop, server.ensure_postgres_running)
+        yield Postgresql(server.get_uri(), server.stop, server.ensure_postgres_running, folder / "data")
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)

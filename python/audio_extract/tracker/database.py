@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from audio_extract.exceptions import (
     AudioExtractError,
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 
 _BUSY_TIMEOUT_SECONDS = 30
 _CONNECT_TIMEOUT_SECONDS = 10
+#: libpq's: a server that is cut off is given up after half a minute, and not after the system's hours.
+_LOST_NETWORK = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 _READ_ONLY = "audio_extract_read_only"
 _WAL_TRIES = 100
 #: 16 MB of the write-ahead log; by default it is brought into the file four times as often, page by page.
@@ -156,6 +164,9 @@ class Database:
             yield
         except (OperationalError, InterfaceError) as error:
             raise self._unavailable(error) from error
+        except PoolTimeoutError as error:
+            message = f"the database {self.label} does not answer: no connection became free"
+            raise TransientError(message, code="database.unavailable") from error
         except DatabaseError as error:
             if "not a database" in str(error.orig):
                 message = f"monitoring.database_path: {self.label} is not an SQLite database"
@@ -238,7 +249,9 @@ def _enable_wal(cursor: Any) -> None:
 def _postgresql_engine(url: URL) -> Engine:
     try:
         return create_engine(
-            url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+            url,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **_LOST_NETWORK},
         )
     except ModuleNotFoundError as error:
         message = (

@@ -46,7 +46,7 @@ class Api:
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
         return [
-            *(endpoint.route() for endpoint in self._endpoints),
+            *(endpoint.route(self._dashboard.questions) for endpoint in self._endpoints),
             Route("/api/events", self._dashboard.events.stream),
             Route("/openapi.json", self._openapi),
         ]
@@ -69,8 +69,10 @@ class Api:
             get("/api/stats", "How much there is", self._stats, answer=s.Stats),
             get("/api/history", "What ended on each of the last days", self._history,
                 query=s.HistoryQuery, answer=s.History, errors={400: "A parameter is wrong."}),
-            get("/api/active", "Transfers that run now", self._active, answer=s.ActiveTransfers),
-            get("/api/health", "How the service and its parts are", self._health, answer=s.Health),
+            get("/api/active", "Transfers that run now", self._active, answer=s.ActiveTransfers,
+                asks=False),
+            get("/api/health", "How the service and its parts are", self._health, answer=s.Health,
+                asks=False),
             post("/api/refresh-url", "A new link to stored audio", self._refresh_url,
                  body=s.RefreshUrl, answer=s.FreshUrl,
                  errors={**_BODY, 404: "Nothing is stored there.", 502: "No link could be made."}),

@@ -27,6 +27,7 @@ from audio_extract.web.api import Api
 from audio_extract.web.headers import SafeHeaders
 from audio_extract.web.pages import Pages, error_page, login_page
 from audio_extract.web.problems import answering, handlers
+from audio_extract.web.questions import Questions
 from audio_extract.web.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ class Dashboard:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @cached_property
+    def questions(self) -> Questions:
+        """What asks the database for who looks."""
+        return Questions(self.health)
+
+    @cached_property
     def stats(self) -> Remembered[Stats]:
         """How much there is; a million rows take a tenth of a second to count."""
         return Remembered(self.tracker.stats)
@@ -109,6 +115,6 @@ class Dashboard:
         # Around Starlette, so that its answer to a bug has them too.
         return Forwarded(SafeHeaders(answering_requests, self.media_hosts), self.access.networks)
 
-    def prometheus(self, _request: Request) -> Response:
+    async def prometheus(self, _request: Request) -> Response:
         """``GET /metrics``."""
         return Response(self.metrics.render(), media_type=CONTENT_TYPE)

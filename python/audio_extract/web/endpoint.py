@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
+
+from audio_extract.web.questions import CHANGE_SECONDS, READ_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
+
+    from audio_extract.web.questions import Questions
 
 #: No request has more to say.
 _MOST_BYTES: Final = 256 * 1024
@@ -54,11 +58,13 @@ class Endpoint:
         method: ``GET`` or ``POST``.
         path: Its path; ``{id}`` is a recording's.
         summary: What it does, in a line.
-        carry_out: Does it; in a thread, because it may ask the database.
+        carry_out: Does it.
         answer: The type of its answer.
         query: The type of its parameters.
         body: The type of its body.
         errors: Statuses it answers with beside those that every endpoint has, and when.
+        asks: Whether it asks the database; then it is done in a thread, and not for longer than questions
+            may take.
     """
 
     method: str
@@ -69,16 +75,27 @@ class Endpoint:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     errors: Mapping[int, str]
+    asks: bool = True
 
-    def route(self) -> Route:
+    def route(self, questions: Questions) -> Route:
         """Return the route."""
-        return Route(self.path, self.respond, methods=[self.method])
 
-    async def respond(self, request: Request) -> Response:
+        async def respond(request: Request) -> Response:
+            return await self._respond(request, questions)
+
+        return Route(self.path, respond, methods=[self.method])
+
+    async def _respond(self, request: Request, questions: Questions) -> Response:
         """Check what was sent, do what was asked, and answer in JSON."""
         query = None if self.query is None else _checked(self.query, dict(request.query_params), 400)
         body = None if self.body is None else _checked(self.body, await _json(request), 422)
-        reply = await run_in_threadpool(self.carry_out, Given(request, query, body))
+        given = Given(request, query, body)
+        if self.asks:
+            seconds = READ_SECONDS if self.method == "GET" else CHANGE_SECONDS
+            reply = await questions.ask(lambda: self.carry_out(given), seconds=seconds)
+        else:
+            # In threads of asyncio, which nothing that hangs can take.
+            reply = await asyncio.to_thread(self.carry_out, given)
         # In ASCII: a local file's name need not be valid Unicode, and half a character can be written so.
         text = json.dumps(reply.value.model_dump(mode="json"))
         return Response(text, media_type="application/json", headers=dict(reply.headers or {}))

@@ -15,13 +15,13 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from audio_extract.exceptions import AudioExtractError
 from audio_extract.web.access.people import may_stay
 from audio_extract.web.health import overall
+from audio_extract.web.questions import Questions
 from audio_extract.web.view import health_json, row_json
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Events:
         self._tracker = tracker
         self._activity = activity
         self._health = health
+        self._questions = Questions(health)
         self._clients: set[_Client] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -192,17 +193,20 @@ class Events:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             with contextlib.suppress(AudioExtractError):  # health tells of it
-                found = await run_in_threadpool(self._tracker.changes, max(0, self._last - _OVERLAP))
+                found = await self._changes(max(0, self._last - _OVERLAP))
                 for number, row in found:
                     if number not in self._told and (number > self._last - _OVERLAP):
                         self._told.append(number)
                         self._tell_all(_Event("recording", id=number, row=row))
                     self._last = max(self._last, number)
 
+    async def _changes(self, *words: int) -> list[tuple[int, RecordingRow]]:
+        return await self._questions.ask(lambda: self._tracker.changes(*words))
+
     async def _newest(self) -> int:
         try:
-            newest = await run_in_threadpool(self._tracker.newest_change)
-            known = await run_in_threadpool(self._tracker.changes, max(0, newest - _OVERLAP))
+            newest = await self._questions.ask(self._tracker.newest_change)
+            known = await self._changes(max(0, newest - _OVERLAP))
         except AudioExtractError:
             return self._last
         self._told.extend(number for number, _ in known)
@@ -213,7 +217,7 @@ class Events:
         if after is None:
             return [_Event("hello", id=self._last)]
         try:
-            found = await run_in_threadpool(self._tracker.changes, after, _MOST_MISSED + 1)
+            found = await self._changes(after, _MOST_MISSED + 1)
         except AudioExtractError:
             return []
         if len(found) > _MOST_MISSED:

@@ -6,9 +6,11 @@ component that did not answer in time is unhealthy.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -26,6 +28,7 @@ _log = logging.getLogger(__name__)
 ESSENTIAL: Final = frozenset({"database", "ffmpeg", "storage"})
 #: How long a page or a probe waits for the very first results, which has to be answered within a second.
 FIRST_RESULTS_SECONDS: Final = 0.8
+_LOOK_SECONDS: Final = 0.02
 
 
 class Status(StrEnum):
@@ -95,16 +98,28 @@ class HealthMonitor:
         with self._lock:
             return {name: self._results.get(name, unknown) for name in self._checks}
 
+    async def components_soon(self, *, wait_seconds: float) -> dict[str, ComponentHealth]:
+        """Return the same without holding up the event loop."""
+        end = time.monotonic() + wait_seconds
+        while not self._first.is_set() and time.monotonic() < end:
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self.components()
+
+    def known(self, name: str) -> ComponentHealth | None:
+        """Return the last known state of one component; None: it was never checked, or there is none."""
+        with self._lock:
+            return self._results.get(name)
+
     def refresh(self) -> None:
         """Run every check once, all at the same time, and remember the answers."""
         with self._lock:
             free = [name for name in self._checks if name not in self._running]
-        # One thread for each check: one that hangs must not keep the others waiting.
-        pool = ThreadPoolExecutor(max_workers=max(1, len(free)), thread_name_prefix="health")
         for name in free:
-            future = pool.submit(self._one, name)
-            self._running[name] = future
-        pool.shutdown(wait=False)
+            self._running[name] = Future()
+            # One thread for each check: one that hangs must not keep the others waiting, nor, being a daemon,
+            # the process from ending.
+            words = (name, self._running[name])
+            threading.Thread(target=self._one, args=words, name=f"health-{name}", daemon=True).start()
         wait(self._running.values(), timeout=self._timeout)
         with self._lock:
             for name, future in list(self._running.items()):
@@ -122,13 +137,14 @@ class HealthMonitor:
                     )
         self._first.set()
 
-    def _one(self, name: str) -> ComponentHealth:
+    def _one(self, name: str, future: Future[ComponentHealth]) -> None:
         try:
-            return self._checks[name]()
+            health = self._checks[name]()
         except AudioExtractError as error:
-            return ComponentHealth(Status.UNHEALTHY, redact(error.message), remedy(error.code))
-        except Exception as error:  # noqa: BLE001 - whatever a library raises, the component does not work
-            return ComponentHealth(Status.UNHEALTHY, redact(f"{type(error).__name__}: {error}"))
+            health = ComponentHealth(Status.UNHEALTHY, redact(error.message), remedy(error.code))
+        except BaseException as error:  # noqa: BLE001 - whatever a library raises, the component does not work
+            health = ComponentHealth(Status.UNHEALTHY, redact(f"{type(error).__name__}: {error}"))
+        future.set_result(health)
 
     def _remember(self, name: str, health: ComponentHealth) -> None:
         before = self._results.get(name)

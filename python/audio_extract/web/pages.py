@@ -13,19 +13,20 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from audio_extract import presentation
-from audio_extract.exceptions import AudioExtractError, TransientError
+from audio_extract.exceptions import AudioExtractError
 from audio_extract.failure_texts import failure_parts
 from audio_extract.telemetry.redaction import redact
 from audio_extract.tracker.states import State
 from audio_extract.web.access.people import person_of, require_operator
 from audio_extract.web.components import MEANINGS
-from audio_extract.web.health import FIRST_RESULTS_SECONDS, Status, overall
+from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
 from audio_extract.web.history import history_view
+from audio_extract.web.questions import CHANGE_SECONDS, READ_SECONDS
 from audio_extract.web.recording_page import facts, stage_rows, took
 from audio_extract.web.view import actor_of, found, why
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
     from starlette.requests import Request
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MARKS: Final = {"healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴"}
+#: How long the overview waits for the database, until it is known to hang.
+_OVERVIEW_SECONDS: Final = 3.0
 #: Rows of the tables on the overview; the list of all recordings has the rest.
 _NEWEST: Final = 20
 _NEWEST_FAILED: Final = 5
@@ -52,7 +55,7 @@ _CHOICES: Final = {
 class Pages:
     """Answers people.
 
-    Handlers that ask the database are plain functions: Starlette runs them in its thread pool.
+    Handlers that ask the database are plain functions, which run in threads and not for ever.
     """
 
     def __init__(self, dashboard: Dashboard) -> None:
@@ -60,42 +63,58 @@ class Pages:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
+
+        def get(path: str, answer: Callable[[Request], Response]) -> Route:
+            return Route(path, self._asking(answer, READ_SECONDS))
+
+        def post(path: str, answer: Callable[[Request], Response]) -> Route:
+            return Route(path, self._asking(answer, CHANGE_SECONDS), methods=["POST"])
+
         return [
             Route("/", self.overview),
-            Route("/recordings", self.recordings),
-            Route("/recordings/{id}", self.recording),
-            Route("/recordings/{id}/audio", self.audio),
-            Route("/recordings/{id}/retry", self.retry, methods=["POST"]),
-            Route("/recordings/{id}/reprocess", self.reprocess, methods=["POST"]),
-            Route("/retry-failed", self.retry_failed, methods=["POST"]),
+            get("/recordings", self.recordings),
+            get("/recordings/{id}", self.recording),
+            get("/recordings/{id}/audio", self.audio),
+            post("/recordings/{id}/retry", self.retry),
+            post("/recordings/{id}/reprocess", self.reprocess),
+            post("/retry-failed", self.retry_failed),
             Route("/settings", self.settings),
         ]
 
-    def overview(self, request: Request) -> Response:
+    def _asking(
+        self, answer: Callable[[Request], Response], seconds: float
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def asked(request: Request) -> Response:
+            return await self._dashboard.questions.ask(lambda: answer(request), seconds=seconds)
+
+        return asked
+
+    async def overview(self, request: Request) -> Response:
         """``GET /``: what runs, what failed, what is new. It is there whatever else is not."""
         dashboard = self._dashboard
         values: dict[str, Any] = {}
         unknown = None
-        database = dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)["database"]
+        await dashboard.health.components_soon(wait_seconds=FIRST_RESULTS_SECONDS)
         try:
-            if database.status is Status.UNHEALTHY:
-                # One that hangs would keep the page waiting; who looks wants to know now.
-                raise TransientError(database.message, code="database.unavailable")
-            recent = dashboard.tracker.listing(limit=_NEWEST)
-            failed = dashboard.tracker.failed(limit=_NEWEST_FAILED)
-            values = {
-                "history": history_view(dashboard.history()),
-                "stats": dashboard.stats(),
-                "recent": recent.rows,
-                "more_recent": recent.next_cursor is not None,
-                "failed": failed.rows,
-                "more_failed": failed.next_cursor is not None,
-            }
+            values = await dashboard.questions.ask(self._lists, seconds=_OVERVIEW_SECONDS)
         except AudioExtractError as error:
             unknown = redact(error.message)
         return self._page(
             request, "dashboard.html", here="/", unknown=unknown, active=dashboard.activity(), **values
         )
+
+    def _lists(self) -> dict[str, Any]:
+        dashboard = self._dashboard
+        recent = dashboard.tracker.listing(limit=_NEWEST)
+        failed = dashboard.tracker.failed(limit=_NEWEST_FAILED)
+        return {
+            "history": history_view(dashboard.history()),
+            "stats": dashboard.stats(),
+            "recent": recent.rows,
+            "more_recent": recent.next_cursor is not None,
+            "failed": failed.rows,
+            "more_failed": failed.next_cursor is not None,
+        }
 
     def recordings(self, request: Request) -> Response:
         """``GET /recordings?q=&status=&cursor=``: all of them, newest first."""
@@ -188,7 +207,7 @@ class Pages:
 
     def _page(self, request: Request, template: str, **values: Any) -> Response:
         person = person_of(request)
-        components = self._dashboard.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
+        components = self._dashboard.health.components()
         return _html(
             _ENVIRONMENT.get_template(template).render(
                 **values,

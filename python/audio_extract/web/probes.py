@@ -32,6 +32,8 @@ _NEEDED_TO_BE_READY: Final = ("database", "gcs", "ffmpeg")
 class Probes:
     """What the application answers from.
 
+    Nothing here takes a thread: those can all be waiting for something that hangs.
+
     Attributes:
         health: The components' states.
         metrics: The metrics of this service.
@@ -59,9 +61,9 @@ class Probes:
             exception_handlers=handlers(),
         )
 
-    def health_check(self, _request: Request) -> Response:
+    async def health_check(self, _request: Request) -> Response:
         """``GET /health``: every component has to work."""
-        checks = self._checks()
+        checks = await self._checks()
         failed = [name for name, good in checks.items() if not good]
         body: dict[str, object] = {
             "status": "unhealthy" if failed else "healthy",
@@ -72,9 +74,9 @@ class Probes:
             body["failed_checks"] = failed
         return JSONResponse(body, 503 if failed else 200)
 
-    def ready(self, _request: Request) -> Response:
+    async def ready(self, _request: Request) -> Response:
         """``GET /ready``: recordings can be stored."""
-        checks = self._checks()
+        checks = await self._checks()
         ready = all(checks[name] for name in _NEEDED_TO_BE_READY)
         return JSONResponse(
             {"ready": ready, "checks": checks, "timestamp": self.now().isoformat()}, 200 if ready else 503
@@ -90,12 +92,12 @@ class Probes:
             }
         )
 
-    def prometheus(self, _request: Request) -> Response:
+    async def prometheus(self, _request: Request) -> Response:
         """``GET /metrics``."""
         return Response(self.metrics.render(), media_type=CONTENT_TYPE)
 
-    def _checks(self) -> dict[str, bool]:
-        components = self.health.components(wait_seconds=FIRST_RESULTS_SECONDS)
+    async def _checks(self) -> dict[str, bool]:
+        components = await self.health.components_soon(wait_seconds=FIRST_RESULTS_SECONDS)
         return {
             name: components[component].status != Status.UNHEALTHY
             for name, component in _CHECKS.items()
