@@ -70,6 +70,7 @@ def problem(tmp_path: Path, text: str, environ: dict[str, str] | None = None) ->
             "sample_rate: opus knows 8000, 12000, 16000, 24000 and 48000",
         ),
         ("telemetry: {otlp_endpoint: 'localhost:4318'}", "expected a URL such as http://localhost:4318"),
+        ("telemetry: {trace_url: 'http://localhost:16686/trace/'}", "expected a URL with {trace_id} in it"),
         (
             "execution: {backend: celery}",
             "execution.backend: expected one of local, procrastinate, not 'celery'",

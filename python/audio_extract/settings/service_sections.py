@@ -125,3 +125,9 @@ class Telemetry(Section):
         pattern=r"^https?://\S+$",
         expected="a URL such as http://localhost:4318",
     )
+    trace_url: str | None = key(
+        None,
+        "Where a trace can be looked at, such as http://localhost:16686/trace/{trace_id}; pages link to it.",
+        pattern=r"^https?://\S+\{trace_id\}\S*$",
+        expected="a URL with {trace_id} in it, such as http://localhost:16686/trace/{trace_id}",
+    )
