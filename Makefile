@@ -153,7 +153,7 @@ mutants: build ## Switch the engine's safeguards off one by one: the tests must 
 	@$(PYTHON) tests/mutants.py
 
 ##@ Package
-.PHONY: ffmpeg dist dist-folder docker
+.PHONY: ffmpeg test-ffmpeg dist dist-folder test-dist docker
 FFMPEG_FOLDER ?= build/ffmpeg
 
 ffmpeg: ## The minimal FFmpeg for executable and image, build/ffmpeg (from Debian's source; kept outside the clone)
@@ -172,6 +172,14 @@ dist-folder: $(FFMPEG_FOLDER)/ffmpeg ## The same as a folder that starts without
 	@$(UV) sync --locked --all-extras --group dev --group package
 	@ONE_FOLDER=1 FFMPEG_FOLDER=$(FFMPEG_FOLDER) $(BIN)/pyinstaller --noconfirm --log-level WARN pyinstaller.spec
 	@du -sh dist/audio-extract-folder
+
+test-ffmpeg: build ffmpeg test-tools ## The minimal FFmpeg beside the system's full one: same results for every kind of recording
+	@AUDIO_EXTRACT_TEST_FFMPEG=$(CURDIR)/build/ffmpeg/ffmpeg \
+	  $(PYTHON) -m pytest $(PYTEST_ARGS) tests/package/test_minimal_ffmpeg.py $(ARGS)
+
+test-dist: dist ## The executable on a bare Debian: no Python, FFmpeg, certificates, time zones or home (root)
+	@AUDIO_EXTRACT_TEST_EXECUTABLE=dist/audio-extract AUDIO_EXTRACT_TEST_ROOT="$$(.ci/debian-root)" \
+	  $(PYTHON) -m pytest -n 0 tests/package/test_executable.py $(ARGS)
 
 docker: ## The image audio-extract:dev
 	@docker build --tag audio-extract:dev .

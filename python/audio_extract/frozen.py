@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+_TIME_ZONES: Final = Path(__file__).parent / "time_zones.zip"
 _BUILD: Final = Path(__file__).parent / "build.json"
 #: Held locked by who lives in an unpacked folder; the kernel lets go of it however that ends.
 _IN_USE: Final = ".audio-extract-in-use"
@@ -40,6 +41,8 @@ def prepare() -> None:
     """Set the process right. Only for the executable."""
     _give_children_their_libraries()
     _find_certificates()
+    # As one archive, because its six hundred files would have to be unpacked at each start.
+    sys.path.append(str(_TIME_ZONES))
     unpacked = Path(sys._MEIPASS)  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's interface
     if unpacked.name.startswith("_MEI"):
         _end_with_the_parent()
