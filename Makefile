@@ -153,7 +153,7 @@ mutants: build ## Switch the engine's safeguards off one by one: the tests must 
 	@$(PYTHON) tests/mutants.py
 
 ##@ Package
-.PHONY: ffmpeg test-ffmpeg dist dist-folder test-dist docker
+.PHONY: ffmpeg test-ffmpeg dist dist-folder test-dist docker test-docker test-gcsfuse
 FFMPEG_FOLDER ?= build/ffmpeg
 
 ffmpeg: ## The minimal FFmpeg for executable and image, build/ffmpeg (from Debian's source; kept outside the clone)
@@ -181,8 +181,21 @@ test-dist: dist ## The executable on a bare Debian: no Python, FFmpeg, certifica
 	@AUDIO_EXTRACT_TEST_EXECUTABLE=dist/audio-extract AUDIO_EXTRACT_TEST_ROOT="$$(.ci/debian-root)" \
 	  $(PYTHON) -m pytest -n 0 tests/package/test_executable.py $(ARGS)
 
-docker: ## The image audio-extract:dev
-	@docker build --tag audio-extract:dev .
+# BASES=local begins with images made from Debian's packages, where no registry of images can be reached.
+BASES ?= registry
+DOCKER_ARGS = $(if $(filter local,$(BASES)),$$(.ci/docker-bases)) --build-arg REVISION=$$(git rev-parse HEAD)
+
+docker: ## The image audio-extract:dev, and audio-extract:dev-plain without gcsfuse; BASES=local
+	@docker build $(DOCKER_ARGS) --target plain --tag audio-extract:dev-plain .
+	@docker build $(DOCKER_ARGS) --tag audio-extract:dev .
+
+test-docker: build docker ## The image in a real Docker engine: demo, service, read-only, without rights; BASES=local
+	@AUDIO_EXTRACT_TEST_IMAGE=audio-extract:dev AUDIO_EXTRACT_TEST_PLAIN_IMAGE=audio-extract:dev-plain \
+	  $(PYTHON) -m pytest -n 0 tests/package/test_image.py $(ARGS)
+
+test-gcsfuse: build docker ## Audio through a bucket that gcsfuse mounts, in the image, with a stand-in for Cloud Storage (root)
+	@AUDIO_EXTRACT_TEST_IMAGE=audio-extract:dev AUDIO_EXTRACT_TEST_STORAGE_SERVER="$$(.ci/fake-gcs-server)" \
+	  $(PYTHON) -m pytest -n 0 tests/package/test_gcsfuse.py $(ARGS)
 
 ##@ Clean
 .PHONY: clean

@@ -407,11 +407,24 @@ def test_the_service_stores_what_appears_shows_it_and_ends_with_0_on_sigterm(
         assert httpx.get(row["storage_url"], follow_redirects=True).content[:3] == b"ID3"
         assert httpx.get(f"{health}/live").json()["alive"] is True
         assert 'files_processed_total{status="completed"} 1.0' in httpx.get(f"{health}/metrics").text
+        # As a container's health check, which knows the port from the settings.
+        port = {"AUDIO_EXTRACT__MONITORING__HEALTH_PORT": str(httpx.URL(str(health)).port)}
+        asked = site.run("healthcheck", env=port)
+        assert (asked.code, json.loads(asked.out)["alive"]) == (0, True), asked.err
         child.send_signal(signal.SIGTERM)
         assert child.wait(30) == 0, (site.folder / "err.txt").read_text()
     assert "Traceback" not in (site.folder / "err.txt").read_text()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{page}/")
+    asked = site.run("healthcheck", env=port)
+    assert (asked.code, "does not answer" in asked.err) == (1, True)
+
+
+def test_the_monitor_is_a_word_of_the_program_too_for_where_there_is_no_python(site: Site) -> None:
+    done = site.run("monitor", "--help")
+    assert (done.code, "--folder-id" in done.out) == (0, True)
+    done = site.run("monitor", "--once")
+    assert (done.code, done.out) == (0, "0 new · 0 stored · 0 adopted · 0 failed\n"), done.err
 
 
 def test_a_taken_port_ends_run_with_2_and_names_the_setting(site: Site) -> None:

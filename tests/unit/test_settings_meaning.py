@@ -172,6 +172,15 @@ def test_the_files_in_configs_take_folder_bucket_and_database_from_variables() -
     assert settings.database_url == "postgresql+psycopg://u:p@h/d"
 
 
+def test_a_mounted_bucket_gets_the_prefix_of_a_bucket_and_a_folder_on_it_does_not(tmp_path: Path) -> None:
+    mount = "gcs_mount: {enabled: true, mount_point: /mnt/audio-extracts}"
+    settings = load(f"environment: production\nstorage: {{type: local, {mount}}}", tmp_path)
+    assert (settings.storage_folder, settings.object_prefix) == (Path("/mnt/audio-extracts"), "prod")
+    folder = "local: {path: /mnt/audio-extracts/prod}"
+    settings = load(f"environment: production\nstorage: {{type: local, {mount}, {folder}}}", tmp_path)
+    assert (settings.storage_folder, settings.object_prefix) == (Path("/mnt/audio-extracts/prod"), "")
+
+
 def test_a_file_of_the_earlier_service_keeps_working(tmp_path: Path) -> None:
     settings = load(EARLIER, tmp_path)
     assert settings.storage_type == "gcs"

@@ -13,6 +13,7 @@ from audio_extract.cli.check import check
 from audio_extract.cli.completion import completion
 from audio_extract.cli.demo import demo
 from audio_extract.cli.extract import extract
+from audio_extract.cli.healthcheck import healthcheck
 from audio_extract.cli.help import CommandGroups
 from audio_extract.cli.once import once
 from audio_extract.cli.probe import probe
@@ -58,6 +59,7 @@ app.add_typer(config.app, name="config", rich_help_panel=_SETUP)
 app.add_typer(db.app, name="db", rich_help_panel=_SETUP)
 app.command(rich_help_panel=_ABOUT)(version)
 app.command(rich_help_panel=_ABOUT)(completion)
+app.command(hidden=True)(healthcheck)
 
 
 def _open_standard_streams() -> None:
@@ -77,4 +79,9 @@ def _open_standard_streams() -> None:
 def run() -> None:
     """Run the command line and end the process with the exit code of the contract."""
     _open_standard_streams()
+    if sys.argv[1:2] == ["monitor"]:
+        # The executable is no Python that could be asked for the module.
+        from audio_extract.cli import monitor
+
+        sys.exit(monitor.main(sys.argv[2:]))
     app(prog_name="audio-extract")

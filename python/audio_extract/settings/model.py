@@ -127,9 +127,17 @@ class Settings(BaseSettings, Section):
         )
 
     @property
+    def _is_mount_point_the_destination(self) -> bool:
+        folders = (self.storage.local.path, self.processing.output_directory)
+        return self.storage.gcs_mount.enabled and folders == (None, None)
+
+    @property
     def object_prefix(self) -> str:
         """What names at the destination begin with, without slashes at its ends; may be empty."""
         if self.storage_type == "local":
+            if self.storage.local.prefix is None and self._is_mount_point_the_destination:
+                # The whole bucket, as with a destination of type gcs.
+                return _PREFIXES[self.environment]
             return self.storage.local.prefix or ""
         for prefix in (self.storage.gcs.prefix, self.processing.gcs.prefix):
             if prefix is not None:
