@@ -14,9 +14,16 @@ ENV TOOLS_DIR=/opt/tools UV_SYSTEM_CERTS=1 UV_PROJECT_ENVIRONMENT=/opt/venv CARG
 WORKDIR /src
 COPY deploy/ffmpeg deploy/ffmpeg
 RUN deploy/ffmpeg/build /opt/ffmpeg && rm -rf /root/.cache
-COPY . .
-RUN .ci/uv sync --locked --python /usr/bin/python3 --no-default-groups --group package --no-editable \
-      --extra apprise --extra postgresql --extra redis \
+# From what changes rarely to what changes often.
+COPY .ci .ci
+COPY Cargo.toml Cargo.lock pyproject.toml uv.lock README.md LICENSE pyinstaller.spec ./
+ENV SYNC="sync --locked --python /usr/bin/python3 --no-default-groups --group package --no-editable \
+          --extra apprise --extra postgresql --extra redis"
+RUN .ci/uv ${SYNC} --no-install-project
+COPY benches/shaped-server benches/shaped-server
+COPY rust rust
+COPY python python
+RUN .ci/uv ${SYNC} \
  && ONE_FOLDER=1 FFMPEG_FOLDER=/opt/ffmpeg /opt/venv/bin/pyinstaller --noconfirm --log-level WARN \
       --distpath /opt/dist --workpath /opt/work pyinstaller.spec
 
