@@ -64,7 +64,7 @@ def test_a_person_signs_in_acts_and_signs_out(elsewhere: Browser, page: Guarded,
     shown.goto(f"/recordings/{bad}")
     assert shown.url == f"{address(page)}/login?next=%2Frecordings%2F{bad}"
     fill(shown, "ann", "wrong")
-    expect(shown.get_by_role("alert")).to_have_text("That is not right.")
+    expect(shown.get_by_role("alert")).to_have_text("Name or password is wrong.")
     expect(shown.get_by_label("Name")).to_have_value("ann")
     fill(shown, "ann", PASSWORD)
     expect(shown).to_have_url(f"{address(page)}/recordings/{bad}")

@@ -105,7 +105,8 @@ class Login:
         if account is None:
             # Without the name: people type their password there.
             _log.warning("a sign-in from %s failed", address, extra={"event": "web.sign_in_failed"})
-            return self._answer(following, 401, "That is not right.", name)
+            wrong = "Name or password is wrong." if self._access.has_users else "The token is wrong."
+            return self._answer(following, 401, wrong, name)
         self._give_back(address, tried)
         person = self._access.person(account)
         _log.info("%s signed in from %s", one_line(person.name), address, extra={"event": "web.signed_in"})
