@@ -106,7 +106,7 @@ def test_who_did_not_come_through_the_proxy_is_told_so(page: Guarded) -> None:
     assert httpx.post(f"{page.url}/login", data={"name": "", "password": ""}).status_code == 401
 
 
-def test_the_proxys_own_token_for_a_person_does_not_stand_in_their_way(page: Guarded) -> None:
+def test_a_proxy_may_pass_its_own_token_on_beside_the_persons_name(page: Guarded) -> None:
     """oauth2-proxy can pass on what it got at sign-in, in the header where programs send our tokens."""
     headers = {HEADER: ANN, "Authorization": "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl"}
     assert httpx.get(f"{page.url}/api/stats", headers=headers).status_code == 200
