@@ -222,6 +222,11 @@ def test_small_answers_are_sent_at_once(service: Shown) -> None:
         assert bound.proto == socket.IPPROTO_TCP
 
 
+def test_the_page_of_a_recording_leads_to_its_trace(service: Shown, page: httpx.Client) -> None:
+    text = page.get(f"/recordings/{service.ids['r3']}").text
+    assert f'href="https://traces.example/trace/{3:032x}?from=page"' in text
+
+
 def test_stopping_ends_the_servers_even_while_a_client_keeps_its_connection(tmp_path: Path) -> None:
     service = Shown(tmp_path / "none.mp3")
     service.server.start()

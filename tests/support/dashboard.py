@@ -56,7 +56,7 @@ def tracked(tracker: Tracker) -> None:
             crc32c="AAAAAA==",
             audio_seconds=3600.0,
         )
-        tracker.complete(claim, stored, moment)
+        tracker.complete(claim, stored, moment, trace_id=f"{number:032x}")
     before = NOW - timedelta(seconds=1)
     tracker.record([listed("bad", NASTY)], before)
     [claim] = tracker.claim(owner, before)
@@ -128,6 +128,7 @@ class Shown:
                     ),
                     settings=ShownSettings("/etc/audio.yaml", SETTINGS),
                     version="1.2.3",
+                    trace_url="https://traces.example/trace/{trace_id}?from=page",
                     access=self._access,
                     media_hosts=("https://storage.example",),
                     now=lambda: NOW,

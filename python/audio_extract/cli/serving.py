@@ -197,6 +197,7 @@ def web_server(
             version=metadata.version("audio-extract"),
             access=access,
             media_hosts=media_hosts(service.settings),
+            trace_url=service.settings.telemetry.trace_url,
             zone=_zone(service.settings),
             now=service.now,
         )

@@ -66,6 +66,7 @@ class Dashboard:
         version: Shown in the footer.
         access: Knows who may come in.
         media_hosts: Other servers that audio is played from, as ``https://host``.
+        trace_url: Where a trace can be looked at, with ``{trace_id}`` in its place; None: nobody said.
         zone: Where the days of the history begin.
         now: The clock.
     """
@@ -81,6 +82,7 @@ class Dashboard:
     version: str
     access: Access = field(default_factory=Access)
     media_hosts: tuple[str, ...] = ()
+    trace_url: str | None = None
     zone: tzinfo = UTC
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 

@@ -153,6 +153,7 @@ class Pages:
             facts=facts(row),
             attempts=[{**attempt, "why": _ended_by(attempt, row.name)} for attempt in reversed(attempts)],
             stages=stage_rows(attempts[-1].get("report") if attempts else None),
+            trace_url=_trace_url(self._dashboard.trace_url, row.trace_id),
             trail=tracker.audit(row.id),
         )
 
@@ -237,6 +238,10 @@ def login_page(values: Mapping[str, Any]) -> str:
 def _html(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     # A local file's name need not be valid Unicode; what cannot be written is a question mark.
     return HTMLResponse(text.encode(errors="replace"), status, headers=headers)
+
+
+def _trace_url(template: str | None, trace_id: str | None) -> str | None:
+    return None if template is None or trace_id is None else template.replace("{trace_id}", trace_id)
 
 
 def _ended_by(attempt: Mapping[str, Any], name: str) -> str | None:
