@@ -52,6 +52,8 @@ class Schedule:
 
         # One second of grace, APScheduler's default, would skip runs silently when the machine is busy.
         defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        # A run that takes longer than its interval is no news: the next one follows at its time.
+        logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(job_defaults=defaults, timezone=UTC)
 
     def start(self) -> None:
@@ -73,7 +75,7 @@ class Schedule:
         """Run a job now and at every interval."""
         now = datetime.now(UTC)
         self._opened().add_job(
-            self.guarded(job, name), "interval", seconds=seconds, id=name, next_run_time=now
+            self.guarded(job, name), "interval", seconds=seconds, id=name, name=name, next_run_time=now
         )
 
     def cron(self, when: str, job: Callable[[], Any], name: str) -> None:
