@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from audio_extract.exceptions import ConfigurationError
 from audio_extract.telemetry.metrics import Metrics
@@ -225,6 +226,23 @@ def test_small_answers_are_sent_at_once(service: Shown) -> None:
 def test_the_page_of_a_recording_leads_to_its_trace(service: Shown, page: httpx.Client) -> None:
     text = page.get(f"/recordings/{service.ids['r3']}").text
     assert f'href="https://traces.example/trace/{3:032x}?from=page"' in text
+
+
+@pytest.mark.parametrize(("message", "said"), [(None, "Why is not known."), ("it broke", "It broke.")])
+def test_what_failed_in_the_earlier_service_is_shown_without_a_code_and_without_a_reason(
+    service: Shown, page: httpx.Client, message: str | None, said: str
+) -> None:
+    values = "error_code = NULL, state_reason = NULL, error_message = :message"
+    with service.tracker._database.write() as connection:
+        connection.execute(
+            text(f"UPDATE recordings SET {values} WHERE state = 'quarantined'"),  # noqa: S608
+            {"message": message},
+        )
+    for path in ("/", "/recordings?status=failed", f"/recordings/{service.ids['bad']}"):
+        answer = page.get(path)
+        assert answer.status_code == 200
+        assert said in answer.text
+    assert page.get("/api/failed").json()[0]["reason"] == said.lower().rstrip(".")
 
 
 def test_stopping_ends_the_servers_even_while_a_client_keeps_its_connection(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 
 from audio_extract.failure_texts import FailureParts, failure_parts, failure_text
+from audio_extract.telemetry.redaction import redact
 from audio_extract.web.access.people import person_of
 from audio_extract.web.components import MEANINGS
 from audio_extract.web.health import Status
@@ -102,15 +103,20 @@ def actor_of(request: Request) -> str:
 def reason(row: RecordingRow) -> str | None:
     """Return why a recording failed and what to do, for people; None where it did not."""
     if row.error_code is None:
-        return row.state_reason
+        parts = why(row)
+        return None if parts is None else parts.cause
     return failure_text(row.error_code, row.name, row.error_message or "")
 
 
 def why(row: RecordingRow) -> FailureParts | None:
     """Return the same in parts, where the recording's name is told already."""
-    if row.error_code is None:
-        return FailureParts(row.state_reason) if row.state_reason else None
-    return failure_parts(row.error_code, row.name, row.error_message or "")
+    if row.error_code is not None:
+        return failure_parts(row.error_code, row.name, row.error_message or "")
+    # The earlier service gave its failures no code, and often no text.
+    text = row.error_message or row.state_reason
+    if text:
+        return FailureParts(redact(text))
+    return FailureParts("why is not known") if row.status in {"failed", "quarantined"} else None
 
 
 def success_rate(stats: Stats) -> float | None:
