@@ -175,6 +175,19 @@ def test_what_another_site_makes_a_browser_send_changes_nothing(
             assert client.post("/logout", headers=sent).status_code == (303 if is_ours else 403)
 
 
+def test_the_port_that_browsers_leave_out_makes_no_other_site(proxied: Guarded) -> None:
+    with proxied.client() as client:
+        sign_in(client)
+        for origin, host, status in (
+            ("https://audio.example.com", "audio.example.com:443", 200),
+            ("http://audio.example.com", "audio.example.com:80", 200),
+            ("http://audio.example.com:8000", "audio.example.com", 403),
+            ("http://audio.example.com", "audio.example.com:8000", 403),
+        ):
+            headers = {"Origin": origin, "X-Forwarded-Host": host}
+            assert client.post("/api/clear-failed", headers=headers).status_code == status, origin
+
+
 def test_another_site_cannot_sign_somebody_in(page: Guarded) -> None:
     with page.client() as client:
         answer = client.post("/login", data={"name": "ann"}, headers={"Origin": "https://evil.example"})

@@ -62,7 +62,8 @@ def why_cross_site(headers: Headers, *, by_browser: bool) -> str | None:
     origin = headers.get("origin")
     if origin is not None:
         # The scheme is not compared: a proxy that speaks HTTPS to browsers may speak HTTP to this server.
-        if origin != "null" and urlsplit(origin).netloc.lower() == headers.get("host", "").lower():
+        sender = urlsplit(origin).netloc
+        if sender and _without_usual_port(sender) == _without_usual_port(headers.get("host", "")):
             return None
         return "a page of another site sent this"
     if by_browser:
@@ -70,6 +71,11 @@ def why_cross_site(headers: Headers, *, by_browser: bool) -> str | None:
             "it does not say which page sent this (neither Sec-Fetch-Site nor Origin); programs use a token"
         )
     return None
+
+
+def _without_usual_port(host: str) -> str:
+    """Return a name and port as a browser writes them; some proxies write the port that it leaves out."""
+    return host.lower().removesuffix(":80").removesuffix(":443")
 
 
 def local_path(path: str, otherwise: str = "/") -> str:
