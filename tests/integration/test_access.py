@@ -175,7 +175,7 @@ def test_a_role_that_changed_holds_for_those_who_are_signed_in(tmp_path: Path) -
 @pytest.mark.parametrize(
     "change",
     [
-        lambda cookie: cookie[:-1] + ("A" if cookie[-1] != "A" else "B"),
+        lambda cookie: cookie[:-9] + ("A" if cookie[-9] != "A" else "B") + cookie[-8:],
         lambda cookie: "x" + cookie,
         lambda cookie: cookie.split(".")[0],
         lambda cookie: cookie.split(".")[0] + ".",
@@ -206,6 +206,15 @@ def test_signing_out_ends_the_session_also_for_a_copy_of_its_cookie(
     assert (out.status_code, out.headers["location"]) == (303, "/login")
     assert len(client.cookies) == 0
     assert httpx.get(f"{page.url}/api/stats", headers=copy).status_code == 401
+
+
+def test_signing_in_again_ends_the_session_that_was(client: httpx.Client, page: Guarded) -> None:
+    sign_in(client)
+    [cookie] = client.cookies.jar
+    copy = {"Cookie": f"{cookie.name}={cookie.value}"}
+    sign_in(client, "bob", OTHERS)
+    assert httpx.get(f"{page.url}/api/stats", headers=copy).status_code == 401
+    assert client.get("/api/stats").status_code == 200
 
 
 def test_the_audit_log_says_who_did_it(client: httpx.Client, page: Guarded) -> None:
