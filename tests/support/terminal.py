@@ -41,8 +41,9 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def shown(self) -> str:
-        """Return what was drawn last, as text."""
-        return _ESCAPES.sub("", self.raw.rpartition(_HOME)[2] or self.raw)
+        """Return the last picture that was drawn to its end, as text; of a shell, everything it wrote."""
+        pictures = self.raw.split(_HOME)
+        return _ESCAPES.sub("", pictures[-2] if len(pictures) > 2 else pictures[-1])
 
     def wait_for(self, text: str, seconds: float = 30) -> str:
         """Return the picture that has ``text`` in it."""

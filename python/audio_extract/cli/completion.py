@@ -24,9 +24,13 @@ def completion(
     *,
     shell: Annotated[Shell, typer.Argument(help="The shell to complete in.")] = Shell.BASH,
 ) -> None:
-    """Print the script that makes a shell complete commands and flags.
+    """Print the script that makes a shell complete commands, flags, recordings and states.
 
-    For bash: audio-extract completion bash > ~/.local/share/bash-completion/completions/audio-extract
+    bash: audio-extract completion bash > ~/.local/share/bash-completion/completions/audio-extract
+
+    zsh, in ~/.zshrc behind compinit: eval "$(audio-extract completion zsh)"
+
+    fish: audio-extract completion fish > ~/.config/fish/completions/audio-extract.fish
     """
     del invocation
     # Typer prints it only for the shell it finds itself in; here the person says which.

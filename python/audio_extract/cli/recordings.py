@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audio_extract.cli import errors
+from audio_extract.cli import completing, errors
 from audio_extract.cli.invocation import Invocation, command
 from audio_extract.exceptions import ConfigurationError, NotFoundError
 from audio_extract.presentation import one_line
@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 
 #: More than any name, object name and message together.
 _PIPED_WIDTH = 5000
-_STATES = ("discovered", "pending", "in_progress", "completed", "failed", "quarantined", "skipped")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")]
+_IDS_HELP = "As `list` shows them, or ids in Drive."
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID…", help="As `list` shows them, or ids in Drive.", show_default=False),
+    typer.Argument(metavar="ID…", help=_IDS_HELP, show_default=False, autocompletion=completing.recordings),
+]
+FailedIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID…", help=_IDS_HELP, show_default=False, autocompletion=completing.failed),
 ]
 
 
@@ -42,25 +46,43 @@ def list_recordings(
     *,
     state: Annotated[
         list[str] | None,
-        typer.Option(help=f"Only these: {', '.join(_STATES)}. May be repeated.", show_default=False),
+        typer.Option(
+            help=f"Only these: {', '.join(completing.STATES)}. May be repeated.",
+            show_default=False,
+            autocompletion=completing.states,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")] = 100,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it as it changes, until q is pressed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List recordings, newest first."""
     from audio_extract.tracker import State
 
-    unknown = [name for name in state or [] if name not in _STATES]
+    unknown = [name for name in state or [] if name not in completing.STATES]
     if unknown:
         raise ConfigurationError(
-            f"--state {unknown[0]}: there are {', '.join(_STATES)}", code="usage.invalid"
+            f"--state {unknown[0]}: there are {', '.join(completing.STATES)}", code="usage.invalid"
         )
+    states = [State(name) for name in state or []]
+    if watch:
+        from audio_extract.cli.screen import has_screen
+        from audio_extract.cli.watching import watch_list
+
+        if as_json or not has_screen():
+            message = "--watch needs a terminal, and goes without --json"
+            raise ConfigurationError(message, code="usage.invalid")
+        with open_tracker(invocation) as tracker:
+            watch_list(lambda: _table(tracker.listing(states=states, limit=limit).rows))
+        return
     with open_tracker(invocation) as tracker:
-        page = tracker.listing(states=[State(name) for name in state or []], limit=limit)
+        page = tracker.listing(states=states, limit=limit)
     if as_json:
         typer.echo(json.dumps([row_values(row) for row in page.rows], ensure_ascii=False))
         return
-    _print_table(page.rows)
+    _print(_table(page.rows))
     if page.next_cursor is not None:
         invocation.say(f"there are more than {limit}; ask for them with --limit")
 
@@ -69,7 +91,14 @@ def list_recordings(
 def show(
     invocation: Invocation,
     *,
-    recording: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it, or its id in Drive.")],
+    recording: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="As `list` shows it, or its id in Drive.",
+            autocompletion=completing.recordings,
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show everything that is known of one recording, and what happened to it."""
@@ -97,7 +126,7 @@ def show(
 def retry(
     invocation: Invocation,
     *,
-    recordings: Ids = None,
+    recordings: FailedIds = None,
     failed: Annotated[bool, typer.Option("--failed", help="All that failed or are quarantined.")] = False,
     completed: Annotated[bool, typer.Option("--completed", help="Also what is completed already.")] = False,
     dry_run: DryRun = False,
@@ -163,7 +192,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _print_table(rows: Iterable[RecordingRow]) -> None:
+def _table(rows: Iterable[RecordingRow]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -184,7 +213,7 @@ def _print_table(rows: Iterable[RecordingRow]) -> None:
             size(row.stored_size_bytes),
             Text(one_line(reason or "")),
         )
-    _print(table)
+    return table
 
 
 def _print_syncs(runs: Iterable[SyncRun]) -> None:
