@@ -96,7 +96,8 @@ def test_readmes_table_of_commands_is_the_programs() -> None:
     table = README.partition("## Commands")[2].partition("\n\nEvery command")[0]
     cells = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
     named = {words.split()[0] for cell in cells for words in re.findall(r"`([^`]+)`", cell)}
-    registered = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    shown = [command for command in app.registered_commands if not command.hidden]
+    registered = {command.name or command.callback.__name__ for command in shown}  # type: ignore[union-attr]
     registered |= {group.name for group in app.registered_groups if group.name}
     assert named == registered
 
