@@ -20,6 +20,7 @@ from audio_extract.emulator.faults import Answer, Stall
 from audio_extract.jobs import Service, pool
 from support.databases import restartable_postgresql
 from support.engine import make_recording, wait_until
+from support.redis import redis_server
 from support.service import World, world
 
 
@@ -210,6 +211,41 @@ def test_drive_that_refuses_is_named_with_what_to_do(here: World, recording: Pat
         here.add(recording, "First.mp4")
         service.becomes("drive", "healthy")
         assert wait_until(lambda: service.stored() == 1, 60)
+
+
+def test_a_folder_that_is_no_longer_shared_is_named_and_read_again_when_it_is(
+    here: World, recording: Path
+) -> None:
+    with seen(here) as service:
+        service.becomes("drive", "healthy")
+        here.drive.emulator.hide(here.folder)
+        service.service.discover()
+        assert "share the folder" in service.becomes("drive", "unhealthy")["message"]
+        here.drive.emulator.share(here.folder)
+        here.add(recording, "First.mp4")
+        service.becomes("drive", "healthy")
+        assert wait_until(lambda: service.stored() == 1, 60)
+
+
+@pytest.mark.parametrize("way", ["stop", "stall"])
+def test_redis_that_is_away_is_named_and_recordings_are_stored_meanwhile(
+    here: World, recording: Path, way: str
+) -> None:
+    with redis_server() as redis, seen(here, {"redis": {"url": redis.url}}) as service:
+        service.becomes("redis", "healthy")
+        getattr(redis, way)()
+        found = service.becomes("redis", "unhealthy")
+        assert "Nothing stops" in found["meaning"]
+        assert "redis.url" in found["remedy"]
+        assert service.page.get("/api/health").json()["status"] == "degraded"
+        assert service.probe.get("/ready").status_code == 200
+        here.add(recording, "First.mp4")
+        service.service.discover()
+        service.service.dispatch_soon()
+        assert wait_until(lambda: service.stored() == 1, 60)
+        redis.stop()
+        redis.start()
+        service.becomes("redis", "healthy")
 
 
 def test_an_ffmpeg_that_is_removed_is_named_and_used_again_when_it_is_back(

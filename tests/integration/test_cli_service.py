@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -433,6 +434,44 @@ def test_a_taken_port_ends_run_with_2_and_names_the_setting(site: Site) -> None:
         done = site.run("run", "--dashboard-port", str(port))
     assert done.code == 2
     assert "monitoring.dashboard_port" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "setting", "host"),
+    [
+        (["--open"], False, "127.0.0.1"),
+        ([], True, "0.0.0.0"),  # noqa: S104
+        ([], False, "127.0.0.1"),
+    ],
+)
+def test_the_page_is_opened_where_that_is_wanted_at_an_address_that_leads_there_and_without_a_token(
+    site: Site, words: list[str], setting: bool, host: str
+) -> None:
+    browser = site.folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$@" >> {site.folder}/opened.txt\n')
+    browser.chmod(0o755)
+    site.env["BROWSER"] = f"{browser} %s"
+    site.configure({"monitoring": {"dashboard_open_browser": setting, "dashboard_host": host}})
+    opened = site.folder / "opened.txt"
+    with serving(site, "audio_extract", "run", *words) as child:
+        wait_until(lambda: address(site, "health") is not None, 60)
+        if words or setting:
+            wait_until(lambda: opened.exists() and opened.read_text().endswith("\n"), 30)
+            url = opened.read_text().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/", url)
+            page = httpx.get(url, follow_redirects=True, headers={"Accept": "text/html"})
+            assert page.status_code == 200
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 0
+    assert opened.exists() == bool(words or setting)
+
+
+def test_where_there_is_no_browser_that_is_said_and_the_service_runs(site: Site) -> None:
+    site.env["BROWSER"] = "false"
+    with serving(site, "audio_extract", "run", "--open") as child:
+        wait_until(lambda: "no browser could be started" in (site.folder / "err.txt").read_text(), 60)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 0
 
 
 def monitor(site: Site, *words: str) -> subprocess.CompletedProcess[str]:

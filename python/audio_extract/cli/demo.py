@@ -38,7 +38,15 @@ def demo(
         typer.Option(help="Keep everything here; else in a temporary folder.", show_default=False),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the dashboard, without --once.")] = 8080,
-    browser: Annotated[bool, typer.Option(help="Open the dashboard in a browser.")] = True,
+    browser: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            "--browser/--no-browser",
+            help="Open the dashboard in a browser; without either, where there is a terminal.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Show the service at work without Google: emulators on loopback, sample recordings, the dashboard."""
     from audio_extract.cli.demo_stage import open_stage
@@ -62,7 +70,8 @@ def demo(
             if not once:
                 from audio_extract.cli.serving import serve
 
-                serve(stage.settings, invocation, open_browser=browser and sys.stderr.isatty())
+                wanted = sys.stderr.isatty() if browser is None else browser
+                serve(stage.settings, invocation, open_browser=wanted)
                 return
             from audio_extract.cli.demo_rounds import Rounds
 

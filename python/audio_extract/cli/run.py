@@ -20,6 +20,7 @@ def run(
         int | None, typer.Option(min=0, max=65_535, help="Overrides the settings.", show_default=False)
     ] = None,
     dashboard: Annotated[bool, typer.Option(help="Serve the page.")] = True,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Run the service: discovery, workers, dashboard and probes. SIGTERM and Ctrl-C let it finish."""
     from audio_extract.cli.serving import serve
@@ -29,4 +30,4 @@ def run(
         "health_port": health_port,
         "enable_dashboard": None if dashboard else False,
     }
-    serve(invocation.settings({"monitoring": monitoring}), invocation)
+    serve(invocation.settings({"monitoring": monitoring}), invocation, open_browser=open_browser)

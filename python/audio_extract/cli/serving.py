@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 #: PyInstaller's bootloader forwards signals, so one Ctrl-C may arrive twice.
 _SAME_SIGNAL_SECONDS = 1.0
+#: Addresses that mean "every one of this machine" → one that a browser can go to.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
 
 
 def serve(
@@ -60,9 +62,7 @@ def serve(
             try:
                 announce(web, invocation, access.start_token if access else None)
                 if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:
-                    import webbrowser
-
-                    webbrowser.open(f"http://{web.host_of('dashboard')}:{web.ports['dashboard']}/")
+                    open_page(web, invocation)
                 stopping.wait()
             finally:
                 service.stop()
@@ -111,14 +111,31 @@ def announce(web: WebServer, invocation: Invocation, start_token: str | None = N
         if name != "dashboard" or start_token is None:
             invocation.say(f"{name}: http://{host}:{port}/")
             continue
-        anywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
-        elsewhere = " (from elsewhere: this machine's name in its place)" if host in anywhere else ""
+        elsewhere = " (from elsewhere: this machine's name in its place)" if host in _EVERYWHERE else ""
         # With -q too: without it nobody could come in.
         print(
-            f"{name}: http://{anywhere.get(host, host)}:{port}/?token={start_token}{elsewhere}\n"
+            f"{name}: http://{_EVERYWHERE.get(host, host)}:{port}/?token={start_token}{elsewhere}\n"
             "others can reach the page, and security.users is not set: this link, new at each start, lets in",
             file=sys.stderr,
         )
+
+
+def open_page(web: WebServer, invocation: Invocation) -> None:
+    """Open the page in a browser, and say where it is if there is none.
+
+    Without the token of the start: every account of this machine sees what a browser is started with.
+    """
+    import webbrowser
+
+    host = web.host_of("dashboard")
+    address = f"http://{_EVERYWHERE.get(host, host)}:{web.ports['dashboard']}/"
+
+    def open_it() -> None:
+        if not webbrowser.open(address):
+            invocation.say(f"no browser could be started; the page is at {address}")
+
+    # One that runs in the terminal returns only when it is left.
+    threading.Thread(target=open_it, name="browser", daemon=True).start()
 
 
 def dashboard_access(settings: Settings) -> Access:
