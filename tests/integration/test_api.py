@@ -10,7 +10,10 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
 
+from audio_extract.web.access.policy import Access
+from support.access import TOKEN, guarded, security
 from support.dashboard import HALF, NOW, Shown, listed
 
 
@@ -110,6 +113,8 @@ def test_cleaning_up_forgets_nothing_that_was_processed(shown: Shown, client: ht
         (b'{"days": 1', "application/json", 400, "not JSON"),
         (b"days=1", "application/x-www-form-urlencoded", 415, "Content-Type: application/json"),
         (b'{"days": 0}', "application/json", 422, "days: Input should be greater than or equal to 1"),
+        (b'{"days": true}', "application/json", 422, "days: Input should be a valid integer"),
+        (b'{"days": "7"}', "application/json", 422, "days: Input should be a valid integer"),
         (b'{"days": 1, "all": true}', "application/json", 422, "all: Extra inputs are not permitted"),
         (b"[]", "application/json", 422, "valid dictionary"),
         (b"[" * 100_000, "application/json", 400, "not JSON"),
@@ -180,21 +185,51 @@ def test_the_description_names_every_endpoint_and_each_has_an_id(client: httpx.C
     assert len(ids) == len(set(ids))
 
 
+def operations(url: str, **sent: str) -> list[Any]:
+    """Everything that is described but the stream, which has no end and is told in test_events.py."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", headers=sent)
+    described = [found.ok() for found in schema.exclude(path="/api/events").get_all_operations()]
+    assert len(described) >= len(CONTRACT) - 1
+    return described
+
+
+def check(operation: Any, url: str, mode: GenerationMode, **sent: str) -> None:
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def answers(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=url, headers=sent)
+
+    answers()
+
+
 def test_every_endpoint_answers_as_described_whatever_is_sent(shared: Shown) -> None:
     url = f"http://127.0.0.1:{shared.server.ports['dashboard']}"
     # Recordings with names that are markup, so that answers hold more than nothing.
     shared.tracker.record([listed("markup", "<b>&\"'\u202e\n🎙" + "x" * 240), listed("half", HALF)], NOW)
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    # A stream has no end, and is told in test_events.py.
-    checked = schema.exclude(path="/api/events")
+    for operation in operations(url):
+        check(operation, url, GenerationMode.POSITIVE)
 
-    described = [found.ok() for found in checked.get_all_operations()]
-    assert len(described) >= len(CONTRACT) - 1
-    for operation in described:
 
-        @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-        @given(case=operation.as_strategy())
-        def answers(case: schemathesis.Case) -> None:
-            case.call_and_validate(base_url=url)
+def test_what_is_not_as_described_is_refused_whatever_it_is(shared: Shown) -> None:
+    url = f"http://127.0.0.1:{shared.server.ports['dashboard']}"
+    for operation in operations(url):
+        # An identifier may be any text, and where nothing is sent nothing can be wrong.
+        if operation.query or operation.body:
+            check(operation, url, GenerationMode.NEGATIVE)
 
-        answers()
+
+def test_the_description_says_how_to_sign_in_and_what_is_answered_to_who_did_not(tmp_path: Path) -> None:
+    tokens = [{"name": name, "token": f"{TOKEN}-{name}", "role": name} for name in ("viewer", "operator")]
+    with guarded(tmp_path, Access(security(tokens=tokens))) as page:
+        asking = {"Authorization": f"Bearer {TOKEN}-operator"}
+        document = httpx.get(f"{page.url}/openapi.json", headers=asking).json()
+        assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+        for operation in operations(page.url, **asking):
+            check(operation, page.url, GenerationMode.POSITIVE, **asking)
+        viewing = {"Authorization": f"Bearer {TOKEN}-viewer"}
+        for path, methods in document["paths"].items():
+            for method, described in methods.items():
+                assert {"401", "403", "421", "503"} <= described["responses"].keys()
+                refused(httpx.request(method, page.url + path), 401)
+                if method == "post" and path != "/api/refresh-url":
+                    refused(httpx.post(page.url + path, headers=viewing), 403)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
 
 from audio_extract.tracker.states import State
 
@@ -14,6 +14,15 @@ _LONGEST_TEXT = 1000
 _MOST_IDS = 1000
 
 
+def _no_other_kind(value: object) -> object:
+    # 1.0 is an integer in JSON Schema; for pydantic `true` and "1" would be ones too, or 1.0 would not.
+    if isinstance(value, bool | str):
+        message = "Input should be a valid integer"
+        raise ValueError(message)  # noqa: TRY004 - of this pydantic makes its own error
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_no_other_kind)]
 Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]
 Id = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT, description="As lists show it.")]
 Status = Literal["discovered", "pending", "in_progress", "completed", "failed", "quarantined", "skipped"]
@@ -273,7 +282,7 @@ class Retry(RootModel[ByIds | AllFailed]):
 class CleanUp(Body):
     """How old details have to be."""
 
-    days: int = Field(ge=1, le=36_500, description="Older ones are deleted.")
+    days: Number = Field(ge=1, le=36_500, description="Older ones are deleted.")
 
 
 class Due(Answer):
