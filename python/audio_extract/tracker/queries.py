@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, literal, or_, select, tuple_, union_all
+from sqlalchemy import Select, func, literal, literal_column, or_, select, tuple_, union_all
 
 from audio_extract.tracker.claims import PRIORITIES
 from audio_extract.tracker.columns import Moment, RowId
@@ -265,10 +265,12 @@ class Queries:
 
         Each recording is there once, with its newest number; forgotten ones are not. Oldest first.
         """
+        # Not the column itself: to group by that SQLite walks the index of all that ever happened.
+        whose = (audit_log.c.recording_id + literal_column("0")).label("recording_id")
         newest = (
-            select(audit_log.c.recording_id, func.max(audit_log.c.id).label("number"))
+            select(whose, func.max(audit_log.c.id).label("number"))
             .where(audit_log.c.id > after, audit_log.c.recording_id.is_not(None))
-            .group_by(audit_log.c.recording_id)
+            .group_by(whose)
             .order_by(func.max(audit_log.c.id))
             .limit(limit)
         )

@@ -348,6 +348,12 @@ def test_counts_and_sums_read_an_index_and_not_the_rows(many: Tracker) -> None:
             assert "USING COVERING INDEX" in plan
 
 
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_what_changed_lately_is_read_without_all_that_ever_happened(many: Tracker) -> None:
+    # Asked once a second while somebody looks.
+    assert "SEARCH audit_log USING INTEGER PRIMARY KEY" in plans(many, lambda: many.changes(100))[0]
+
+
 def test_a_question_without_an_index_is_noticed(many: Tracker) -> None:
     def ask(statement: str) -> Callable[[], None]:
         def run() -> None:
