@@ -13,11 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from audio_extract.exceptions import TransientError
 from audio_extract.tracker import RecordingRow, Tracker
 from audio_extract.web.health import ComponentHealth, Status
 from support.dashboard import NOW, Shown, running
+from support.engine import wait_until
 
 
 @dataclass
@@ -96,6 +98,87 @@ def test_who_comes_back_is_told_just_what_was_missed(shown: Shown) -> None:
     assert [event.data["id"] for event in told] == [shown.ids["r3"], shown.ids["bad"]]
     with listening(shown, told[0].id) as found:
         assert wait_for(found, "recording").data["id"] == shown.ids["bad"]
+
+
+def test_what_was_written_late_under_a_lower_number_is_not_missed(shown: Shown) -> None:
+    """Of two transactions of PostgreSQL the one with the higher number may end first."""
+
+    def happens(number: int, source_id: str) -> None:
+        with shown.tracker._database.write() as connection:
+            connection.execute(
+                text("INSERT INTO audit_log (id, at, recording_id, event) VALUES (:id, :at, :of, 'retried')"),
+                {"id": number, "at": "2026-01-29 10:00:00.000000", "of": shown.ids[source_id]},
+            )
+
+    with listening(shown) as found:
+        start = wait_for(found, "hello").id
+        assert start is not None
+        happens(start + 2, "r3")
+        seen = wait_for(found, "recording").id
+    assert seen == start + 2
+    happens(start + 1, "bad")
+    with listening(shown, seen) as found:
+        event = wait_for(found, "recording")
+        assert (event.id, event.data["id"]) == (start + 1, shown.ids["bad"])
+        happens(start + 3, "r4")
+        assert wait_for(found, "recording").id == start + 3
+
+
+def test_who_comes_from_another_database_is_asked_to_load_everything(shown: Shown) -> None:
+    newest = shown.tracker.newest_change()
+    with listening(shown, newest + 1) as found:
+        assert wait_for(found, "reload").id == newest
+
+
+def test_a_bug_ends_the_streams_and_who_comes_back_is_told_again(
+    shown: Shown, caplog: pytest.LogCaptureFixture
+) -> None:
+    fails = threading.Event()
+    broken = shown.active
+
+    class Broken(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            if fails.is_set():
+                fails.clear()
+                raise RuntimeError("a bug")
+            return iter(broken)
+
+    shown.active = Broken()
+    with listening(shown) as found:
+        wait_for(found, "hello")
+        fails.set()
+        assert [event.name for event in found if event.name != "active"] == []
+    assert "the events of the page stopped" in caplog.text
+    with listening(shown) as found:
+        wait_for(found, "hello")
+        shown.active = running(0.5)
+        assert wait_for(found, "active").data[0]["fraction"] == 0.5
+
+
+def test_who_leaves_before_the_database_answered_takes_no_place(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import audio_extract.web.events as events_module
+
+    monkeypatch.setattr(events_module, "_MOST_CLIENTS", 1)
+    asked, answer = threading.Event(), threading.Event()
+    ask = Tracker.newest_change
+
+    def slow(tracker: Tracker) -> int:
+        asked.set()
+        assert answer.wait(20)
+        return ask(tracker)
+
+    monkeypatch.setattr(Tracker, "newest_change", slow)
+    address = f"http://127.0.0.1:{shown.server.ports['dashboard']}/api/events"
+    with httpx.stream("GET", address, timeout=10) as response:
+        assert response.status_code == 200
+        assert asked.wait(10)
+        assert httpx.get(address).status_code == 503
+    answer.set()
+    assert wait_until(lambda: not shown.events._clients, 10)
+    with listening(shown) as found:
+        wait_for(found, "hello")
 
 
 def test_who_missed_too_much_is_asked_to_load_everything(shown: Shown) -> None:

@@ -48,6 +48,8 @@ _MOST_CLIENTS: Final = 200
 _MOST_WAITING: Final = 100
 #: How much of the log is told one by one to a client that comes back.
 _MOST_MISSED: Final = 500
+#: How much of the log is looked through for it.
+_MOST_LOOKED_AT: Final = 20_000
 #: Numbers of the log that are looked at again: of two transactions the later number may be seen first.
 _OVERLAP: Final = 100
 
@@ -124,8 +126,8 @@ class Events:
 
     async def _told_to(self, client: _Client, after: int | None, request: Request) -> AsyncIterator[str]:
         base_url = str(request.base_url)
-        await self._join(client)
         try:
+            await self._join(client)
             yield f"retry: {_RETRY_MILLISECONDS}\n\n"
             for event in (*self._state(), *await self._missed(after)):
                 yield event.text(base_url)
@@ -156,6 +158,8 @@ class Events:
                 asyncio.create_task(self._watch_state(self._state())),
                 asyncio.create_task(self._watch_log()),
             ]
+            for task in self._tasks:
+                task.add_done_callback(self._on_end)
 
     def _leave(self, client: _Client) -> None:
         self._clients.discard(client)
@@ -163,6 +167,18 @@ class Events:
             for task in self._tasks:
                 task.cancel()
             self._tasks = []
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """Let nobody listen to what no longer looks: who comes back starts it again."""
+        if task.cancelled() or task not in self._tasks:
+            return
+        _log.error(
+            "the events of the page stopped", exc_info=task.exception(), extra={"event": "web.events_failed"}
+        )
+        for one in self._tasks:
+            one.cancel()
+        self._tasks = []
+        self._end()
 
     def _end(self) -> None:
         for client in list(self._clients):
@@ -209,20 +225,30 @@ class Events:
             known = await self._changes(max(0, newest - _OVERLAP))
         except AudioExtractError:
             return self._last
-        self._told.extend(number for number, _ in known)
+        self._told.extend(number for number, _ in known if number not in self._told)
         return newest
 
     async def _missed(self, after: int | None) -> list[_Event]:
         """Return what a client that comes back has not been told; at first, where it stands in the log."""
         if after is None:
             return [_Event("hello", id=self._last)]
+        # A number may come to be seen after a higher one; who saw just the higher one has missed it. Of what
+        # this process told it knows what was told until then.
+        told = list(self._told)
+        seen = told[: told.index(after) + 1] if after in told else None
+        since = after if seen is None else max(0, after - _OVERLAP)
         try:
-            found = await self._changes(after, _MOST_MISSED + 1)
+            newest = await self._questions.ask(self._tracker.newest_change)
+            if not 0 <= newest - after <= _MOST_LOOKED_AT:
+                # The number is of another database, or to look through all since then takes too long.
+                return [_Event("reload", id=newest)]
+            found = await self._changes(since, _OVERLAP + _MOST_MISSED)
         except AudioExtractError:
             return []
-        if len(found) > _MOST_MISSED:
-            return [_Event("reload", id=self._last)]
-        return [_Event("recording", id=number, row=row) for number, row in found]
+        missed = [change for change in found if change[0] > after or change[0] not in (seen or ())]
+        if len(missed) > _MOST_MISSED or len(found) == _OVERLAP + _MOST_MISSED:
+            return [_Event("reload", id=newest)]
+        return [_Event("recording", id=number, row=row) for number, row in missed]
 
 
 def _last_event_id(request: Request) -> int | None:
