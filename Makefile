@@ -35,9 +35,13 @@ setup-dev: build ## Build, and let git run the linters before each commit
 	@$(UV) tool run pre-commit install
 
 ##@ Run
-.PHONY: demo run run-once status validate-config
+.PHONY: demo jaeger run run-once status validate-config
 demo: build ## Emulated Drive and Cloud Storage, the real service between them; ARGS=--once ends by itself
 	@$(APP) demo $(ARGS)
+
+jaeger: ## A Jaeger that receives traces on http://localhost:4318 (builds it once; needs Go)
+	@program=$$(.ci/jaeger) && echo "OTLP: http://localhost:4318 · query API: http://localhost:16686/api/traces/ID" \
+	  && exec "$$program"
 
 run: build ## The service, with your configuration; ARGS="--config F"
 	@$(APP) run $(ARGS)
@@ -52,7 +56,7 @@ validate-config: build ## Test each part with your settings and say what to do
 	@$(APP) check $(ARGS)
 
 ##@ Test
-.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools chaos chaos-scale loadtest screenshots
+.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools test-jaeger chaos chaos-scale loadtest screenshots
 all: lint test ## What CI runs
 
 test: build test-rust test-python ## Build, then all tests (Rust and Python)
@@ -71,6 +75,10 @@ test-integration: build test-tools ## Only the tests that start servers and FFmp
 
 test-real: build test-tools ## The demo's assertions against Google; needs AUDIO_EXTRACT_TEST_FOLDER_ID, AUDIO_EXTRACT_TEST_BUCKET and a key
 	@$(PYTHON) -m pytest -n 0 --timeout 3600 tests/real $(ARGS)
+
+test-jaeger: build test-tools ## Traces of real transfers, read back from a real Jaeger (builds it once; needs Go)
+	@.ci/jaeger >/dev/null
+	@$(PYTHON) -m pytest -n 0 tests/integration/test_jaeger.py $(ARGS)
 
 loadtest: build test-tools ## A hundred people look at the dashboard while four transfers run; ARGS="--rows N"
 	@$(UV) sync --locked --all-extras --group dev --group load --quiet

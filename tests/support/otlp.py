@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
 
 
 class Receiver(ThreadingHTTPServer):
@@ -21,6 +22,12 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[tuple[str, bytes]] = []
+        self.headers: list[Message] = []
+        #: Status of each answer in order; when there are no more: 200.
+        self.answers: list[int] = []
+        #: Whether answers wait for `go_on`.
+        self.hangs = False
+        self.go_on = threading.Event()
 
     @property
     def url(self) -> str:
@@ -37,6 +44,17 @@ class Receiver(ThreadingHTTPServer):
             for span in scope.spans
         ]
 
+    def resources(self) -> list[dict[str, str]]:
+        """Who sent, for each batch that arrived."""
+        return [
+            {
+                item.key: item.value.string_value or str(item.value.int_value)
+                for item in one.resource.attributes
+            }
+            for _, body in self.requests
+            for one in ExportTraceServiceRequest.FromString(body).resource_spans
+        ]
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Receiver
@@ -44,7 +62,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.requests.append((self.path, body))
-        self.send_response(200)
+        self.server.headers.append(self.headers)
+        if self.server.hangs:
+            self.server.go_on.wait()
+        self.send_response(self.server.answers.pop(0) if self.server.answers else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

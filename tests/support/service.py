@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from audio_extract.telemetry.traces import Traces
+
 BUCKET = "audio"
 
 
@@ -49,7 +51,9 @@ class World:
         return load_settings(overrides=document, environ=environ)
 
     @contextmanager
-    def service(self, overrides: dict[str, Any] | None = None) -> Iterator[Service]:
+    def service(
+        self, overrides: dict[str, Any] | None = None, *, traces: Traces | None = None
+    ) -> Iterator[Service]:
         """The service, as the program builds it."""
         settings = self.settings(overrides)
         with Tracker.open(settings, now=self.now) as tracker:
@@ -63,6 +67,7 @@ class World:
                 storage=StorageFactory.create(settings),
                 ffmpeg=lambda: find_ffmpeg(settings.processing.ffmpeg.path),
                 queue=queue,
+                traces=traces,
                 now=lambda: datetime.now(UTC) if self.real_time else self.now,
             )
             try:

@@ -123,10 +123,22 @@ def ffmpeg_finder(settings: Settings) -> Callable[[], FoundFfmpeg]:
 
 def open_traces(settings: Settings) -> Traces:
     """Return the traces of this process, as settings and environment say."""
-    from audio_extract.telemetry.traces import configure_traces
+    from audio_extract.telemetry.trace_export import configure_traces
 
+    project, token = settings.telemetry.cloud_trace.project, None
+    if project is not None:
+        from audio_extract.credentials import CLOUD_PLATFORM, GoogleCredentials
+        from audio_extract.settings import bucket_key_file
+
+        token = GoogleCredentials(
+            key_file=bucket_key_file(settings),
+            scopes=(CLOUD_PLATFORM,),
+            setting="storage.gcs.credentials_path",
+        ).token
     return configure_traces(
         endpoint=settings.telemetry.otlp_endpoint,
+        cloud_project=project,
+        cloud_token=token,
         environment=settings.environment,
         version=metadata.version("audio-extract"),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import PurePath
@@ -20,6 +21,7 @@ from audio_extract.tracker.values import SyncRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Recording, Source
@@ -73,7 +75,14 @@ def reconciled_name(source: str) -> str:
 
 
 def discover(
-    source: Source, tracker: Tracker, settings: Settings, now: datetime, *, full: bool = False
+    source: Source,
+    tracker: Tracker,
+    settings: Settings,
+    now: datetime,
+    *,
+    full: bool = False,
+    timed: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    trace_id: str | None = None,
 ) -> DiscoveryResult:
     """Look at a source and record what it says.
 
@@ -84,6 +93,8 @@ def discover(
         now: With time zone.
         full: Look at everything and compare, instead of only at what changed (reconcile). That is done
             by itself when the last time is ``behavior.reconcile_hours`` ago.
+        timed: Times a part by its name.
+        trace_id: The look's trace; transfers of what it finds are linked to it.
 
     Raises:
         AudioExtractError: The source cannot be read; nothing was recorded, and the cursor stands as before.
@@ -108,7 +119,8 @@ def discover(
         unseen = known.below(changes.unseen)
         removed += [one for one in known.ids if one not in found and one not in unseen]
     rules = _Rules(settings, now, first=changes.first, known_ids=lambda: known.ids)
-    decisions = {source_id: rules.decide(recording) for source_id, recording in found.items()}
+    with timed("plan"):
+        decisions = {source_id: rules.decide(recording) for source_id, recording in found.items()}
     recorded = tracker.record(
         found.values(),
         now,
@@ -141,6 +153,7 @@ def discover(
             changed=result.changed,
             skipped=result.skipped,
             removed=result.removed,
+            trace_id=trace_id,
         )
     )
     if not changes.problems:

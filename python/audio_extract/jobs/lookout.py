@@ -10,6 +10,7 @@ from audio_extract.discover import discover
 from audio_extract.exceptions import AudioExtractError
 from audio_extract.jobs.report import CycleReport
 from audio_extract.telemetry.redaction import redact
+from audio_extract.telemetry.traces import note_error, trace_id_of
 from audio_extract.tracker import SyncRun
 
 if TYPE_CHECKING:
@@ -78,12 +79,24 @@ class Lookout:
             self.count_queue()
             return report
         for source in sources:
-            with self._traces.span("discovery", {"source": source.name, "full": full}):
+            with self._traces.span("discovery", {"source": source.name, "full": full}) as span:
                 try:
-                    result = discover(source, self._tracker, self._settings, self._now(), full=full)
+                    result = discover(
+                        source,
+                        self._tracker,
+                        self._settings,
+                        self._now(),
+                        full=full,
+                        timed=self._traces.span,
+                        trace_id=trace_id_of(span),
+                    )
                 except AudioExtractError as error:
+                    note_error(span, error)
                     self._failed(source.name, error, report, full=full)
                     continue
+                span.set_attributes(
+                    {"recordings.seen": result.seen, "recordings.new": result.new, "kind": result.kind}
+                )
             report.found += result.new
             for problem in result.problems:
                 self._failed(source.name, problem, report, full=full)

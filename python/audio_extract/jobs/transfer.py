@@ -89,7 +89,7 @@ class TransferJob:
             "recording.source": claim.source,
             "recording.attempt": claim.attempt,
         }
-        span = self.traces.transfer(attributes=attributes)
+        span = self._span(claim, attributes)
         report: list[TransferReport] = []
         try:
             with span:
@@ -121,6 +121,13 @@ class TransferJob:
             destination_service=self.storage.storage_type,
         )
         return outcome
+
+    def _span(self, claim: Claim, attributes: dict[str, str | int | float | bool]) -> TransferSpan:
+        """Begin the transfer's trace, linked to those of the discovery and of earlier attempts."""
+        if not self.traces.enabled:
+            return self.traces.transfer(attributes=attributes)
+        discovered_in, earlier = self.tracker.traces_before(claim)
+        return self.traces.transfer(attributes=attributes, discovered_in=discovered_in, earlier=earlier)
 
     def _failed(self, claim: Claim, error: AudioExtractError, span: TransferSpan) -> Outcome:
         try:
@@ -158,24 +165,27 @@ class TransferJob:
             )
         # What was adopted from the earlier service's database knows neither revision nor time.
         known = claim.revision is not None and claim.created_at is not None
-        recording = Recording(**claim.recording_fields()) if known else source.get(claim.source_id)
-        extension = self._extension(recording, source, active)
-        plan_id = plan.plan_id(self.settings)
+        with span.stage("plan"):
+            recording = Recording(**claim.recording_fields()) if known else source.get(claim.source_id)
+            extension = self._extension(recording, source, active)
+            plan_id = plan.plan_id(self.settings)
         name = claim.object_name
         named_before = name is not None
         serial = 1
         while serial <= _MAX_SERIAL:
             candidate = name or plan.object_name(recording, self.settings, extension=extension, serial=serial)
-            standing = self.storage.stat(candidate)
-            whose = (
-                None
-                if standing is None
-                else self._judge(claim, standing, recording, plan_id, named_before=named_before)
-            )
-            # Looked at before it is decided: a name that is ours by the database is one that was free.
-            if whose is Standing.FOREIGN or (
-                name is None and not self.tracker.assign_object_name(claim, candidate, self.now())
-            ):
+            with span.stage("look"):
+                standing = self.storage.stat(candidate)
+                whose = (
+                    None
+                    if standing is None
+                    else self._judge(claim, standing, recording, plan_id, named_before=named_before)
+                )
+                # Looked at before it is decided: a name that is ours by the database is one that was free.
+                is_taken = whose is Standing.FOREIGN or (
+                    name is None and not self.tracker.assign_object_name(claim, candidate, self.now())
+                )
+            if is_taken:
                 name, named_before, serial = None, False, serial + 1
                 continue
             name = candidate
@@ -270,29 +280,30 @@ class TransferJob:
         span: TransferSpan,
         replace: StoredFile | None,
     ) -> TransferReport:
-        sink = self.storage.engine_sink(
-            name,
-            content_type=plan.CONTENT_TYPES[name.rpartition(".")[2]],
-            metadata=object_metadata(recording, plan_id, span.trace_id),
-            replace=replace,
-        )
-        if sink["kind"] == "gcs":
-            sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
-        request: TransferRequest = {
-            "source": source.engine_source(recording),
-            "sink": sink,
-            "audio": plan.audio_request(self.settings, self._tags(recording)),
-            "ffmpeg": plan.ffmpeg_request(self.settings, self.ffmpeg()),
-            "fetch": plan.fetch_request(self.settings),
-            "memory_limit_bytes": plan.memory_limit_bytes(self.settings),
-            "traceparent": span.traceparent,
-            "temp_directory": str(self.settings.temp_directory),
-        }
+        with span.stage("plan"):
+            sink = self.storage.engine_sink(
+                name,
+                content_type=plan.CONTENT_TYPES[name.rpartition(".")[2]],
+                metadata=object_metadata(recording, plan_id, span.trace_id),
+                replace=replace,
+            )
+            if sink["kind"] == "gcs":
+                sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
+            request: TransferRequest = {
+                "source": source.engine_source(recording),
+                "sink": sink,
+                "audio": plan.audio_request(self.settings, self._tags(recording)),
+                "ffmpeg": plan.ffmpeg_request(self.settings, self.ffmpeg()),
+                "fetch": plan.fetch_request(self.settings),
+                "memory_limit_bytes": plan.memory_limit_bytes(self.settings),
+                "traceparent": span.traceparent,
+                "temp_directory": str(self.settings.temp_directory),
+            }
         return _engine.transfer(
             request,
             source_token=source.token_provider(),
             sink_token=self.storage.token_provider(),
-            before_commit=lambda: source.confirm(recording),
+            before_commit=span.bound(lambda: source.confirm(recording)),
             progress=active.progress,
             cancel=active.cancel,
         )

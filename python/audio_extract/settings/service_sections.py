@@ -116,6 +116,12 @@ class Redis(Section):
     listing_seconds: int = key(300, "How long a listing is kept.", ge=1, le=86_400)
 
 
+class CloudTrace(Section):
+    """Traces into Google Cloud Trace, with the account of the bucket."""
+
+    project: str | None = key(None, "The project they belong to and are billed to; set it to send them.")
+
+
 class Telemetry(Section):
     """Traces. The OTEL_* variables win."""
 
@@ -125,6 +131,7 @@ class Telemetry(Section):
         pattern=r"^https?://\S+$",
         expected="a URL such as http://localhost:4318",
     )
+    cloud_trace: CloudTrace = key(CloudTrace, "Google Cloud Trace, instead of otlp_endpoint.")
     trace_url: str | None = key(
         None,
         "Where a trace can be looked at, such as http://localhost:16686/trace/{trace_id}; pages link to it.",

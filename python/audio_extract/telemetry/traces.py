@@ -1,32 +1,33 @@
-"""Traces over OTLP/HTTP: one root span for each transfer, with the engine's stages inside.
+"""Spans: one root for each transfer, with the engine's stages inside, and one for each look for recordings.
 
-Traces are on when the environment (``OTEL_EXPORTER_OTLP_ENDPOINT`` or the traces one) or the settings say
-where to. Otherwise the API's no-op spans are used, which cost nothing and have no ids.
+Where spans go is decided in `trace_export`. When they go nowhere, the API's no-op spans are used, which cost
+nothing and have no ids.
 """
 
 from __future__ import annotations
 
-import os
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from audio_extract.exceptions import ConfigurationError
 from audio_extract.telemetry.redaction import redact_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-    from opentelemetry.trace import SpanContext
+    from opentelemetry.sdk.trace import TracerProvider
 
-    from audio_extract.engine_types import TransferReport
+    from audio_extract.engine_types import StageTiming, TransferReport
 
-_ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+#: What `once` and the end of the process wait for a receiver that does not answer.
+FLUSH_SECONDS = 5.0
+#: Earlier attempts that a transfer is linked to; the newest.
+_MOST_LINKS = 10
+_CALLS = ("fetch.index", "fetch.ranges", "upload", "upload.chunk")
 
 Attributes = dict[str, str | int | float | bool]
 
@@ -46,7 +47,7 @@ class TransferSpan:
         self.trace_id: str | None = None
         self.traceparent: str | None = None
         if context.is_valid:
-            self.trace_id = f"{context.trace_id:032x}"
+            self.trace_id = trace_id_of(span)
             sampled = context.trace_flags & TraceFlags.SAMPLED
             self.traceparent = f"00-{self.trace_id}-{context.span_id:016x}-{sampled:02x}"
 
@@ -57,45 +58,90 @@ class TransferSpan:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         otel_context.detach(self._token)
         if error is not None:
-            self._span.set_status(Status(StatusCode.ERROR, str(redact_value("error", str(error)))))
-            self._span.set_attribute("error.type", getattr(error, "code", type(error).__name__))
+            note_error(self._span, error)
         self._span.end()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage that Python does itself, for example ``record``."""
-        with self._tracer.start_as_current_span(name, context=trace.set_span_in_context(self._span)):
+        with _timed(self._tracer, name, {}, trace.set_span_in_context(self._span)):
             yield
+
+    def bound(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Return `act` for a thread of the engine: what it asks of Google belongs to this transfer."""
+
+        def in_this_span() -> None:
+            token = otel_context.attach(trace.set_span_in_context(self._span))
+            try:
+                act()
+            finally:
+                otel_context.detach(token)
+
+        return in_this_span
 
     def add_report(self, report: TransferReport) -> None:
         """Add what the engine did: a child for each stage, with the times the engine took."""
+        if not self._span.is_recording():
+            return
         self._span.set_attributes(
-            {
-                "strategy": report["strategy"],
-                "bytes.source": report["source_size_bytes"] or 0,
-                "bytes.fetched": report["fetched_bytes"],
-                "bytes.stored": report["stored"]["size_bytes"],
-            }
-        )
-        parent = trace.set_span_in_context(self._span)
-        for stage in report["stages"]:
-            child = self._tracer.start_span(
-                stage["name"],
-                context=parent,
-                kind=SpanKind.CLIENT if stage["name"] in {"fetch.ranges", "upload"} else SpanKind.INTERNAL,
-                start_time=stage["start_unix_nanos"],
-                attributes=_safe(stage["attributes"]),
+            _safe(
+                {
+                    "strategy": report["strategy"],
+                    "fallback_reason": report["fallback_reason"],
+                    "bytes.source": report["source_size_bytes"] or 0,
+                    "bytes.fetched": report["fetched_bytes"],
+                    "bytes.stored": report["stored"]["size_bytes"],
+                    "audio.seconds": report["audio_seconds"],
+                    "retries": sum(report["retries"].values()),
+                }
             )
-            for event in stage["events"]:
-                child.add_event(event["name"], _safe(event["attributes"]), timestamp=event["unix_nanos"])
-            child.end(end_time=stage["end_unix_nanos"])
+        )
+        parents: list[tuple[StageTiming, Span]] = []
+        made: list[tuple[StageTiming, Span]] = []
+        # A part begins after its whole, and the engine lists them as they begin.
+        for stage in report["stages"]:
+            whole = self._whole(stage, parents)
+            span = self._stage_span(stage, whole)
+            made.append((stage, span))
+            if whole is None:
+                parents.append((stage, span))
+        for stage, span in made:
+            span.end(end_time=stage["end_unix_nanos"])
+
+    @staticmethod
+    def _whole(stage: StageTiming, parents: Sequence[tuple[StageTiming, Span]]) -> Span | None:
+        """Return the span that a part such as ``extract.encode`` belongs to; None: to the transfer itself."""
+        name = stage["name"].rpartition(".")[0]
+        found = (span for parent, span in reversed(parents) if parent["name"] == name)
+        return next(found, None)
+
+    def _stage_span(self, stage: StageTiming, whole: Span | None) -> Span:
+        span = self._tracer.start_span(
+            stage["name"],
+            context=trace.set_span_in_context(self._span if whole is None else whole),
+            kind=SpanKind.CLIENT if stage["name"] in _CALLS else SpanKind.INTERNAL,
+            start_time=stage["start_unix_nanos"],
+            attributes=_safe(stage["attributes"]),
+        )
+        for event in stage["events"]:
+            span.add_event(event["name"], _safe(event["attributes"]), timestamp=event["unix_nanos"])
+        return span
 
 
 class Traces:
-    """Makes spans, and sends them when traces are on."""
+    """Makes spans, and sends them when traces are on.
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
+    Args:
+        provider: Takes the spans; None: they go nowhere.
+        undo: Called at the end, to take away what was put into other libraries.
+    """
+
+    def __init__(
+        self, provider: TracerProvider | None = None, *, undo: Callable[[], None] | None = None
+    ) -> None:
         self._provider = provider
+        self._undo = undo
+        self._unsent = False
         source: trace.TracerProvider = provider if provider is not None else trace.NoOpTracerProvider()
         self._tracer = source.get_tracer("audio_extract")
 
@@ -104,14 +150,19 @@ class Traces:
         """Whether spans go anywhere."""
         return self._provider is not None
 
-    def transfer(self, *, attributes: Attributes, discovered_in: SpanContext | None = None) -> TransferSpan:
+    def transfer(
+        self, *, attributes: Attributes, discovered_in: str | None = None, earlier: Sequence[str] = ()
+    ) -> TransferSpan:
         """Start the root span of one attempt; use it as a context manager.
 
         Args:
             attributes: ``recording.id`` and what else is known.
-            discovered_in: The discovery that found the recording.
+            discovered_in: Trace id of the discovery that found the recording.
+            earlier: Trace ids of earlier attempts, oldest first.
         """
-        links = [Link(discovered_in)] if discovered_in is not None and discovered_in.is_valid else None
+        links = [_link(one, "earlier attempt") for one in earlier[-_MOST_LINKS:]]
+        if discovered_in is not None:
+            links.insert(0, _link(discovered_in, "discovery"))
         span = self._tracer.start_span(
             "transfer", context=otel_context.Context(), attributes=_safe(attributes), links=links
         )
@@ -120,79 +171,77 @@ class Traces:
     @contextmanager
     def span(self, name: str, attributes: Attributes | None = None) -> Iterator[Span]:
         """Time something else, for example ``discovery``; a child of the span that runs."""
-        with self._tracer.start_as_current_span(name, attributes=_safe(attributes or {})) as span:
+        with _timed(self._tracer, name, attributes or {}) as span:
             yield span
 
     def flush(self) -> None:
         """Send what waits, for at most five seconds."""
         if self._provider is not None:
-            self._provider.force_flush(5_000)
+            self._unsent = not _within(FLUSH_SECONDS, self._provider.force_flush)
 
     def close(self) -> None:
-        """Send what waits and stop the exporter's thread."""
+        """Send what waits, for at most five seconds, and stop the exporter's thread."""
+        if self._undo is not None:
+            self._undo()
         if self._provider is not None:
-            self._provider.shutdown()
+            # A receiver that kept `flush` waiting is not waited for twice.
+            _within(0.1 if self._unsent else FLUSH_SECONDS, self._provider.shutdown)
 
 
-def traces_wanted(endpoint: str | None) -> bool:
-    """Tell whether settings or environment say where traces go.
+def trace_id_of(span: Span) -> str | None:
+    """Return a span's trace id as 32 hex digits; None when traces are off."""
+    context = span.get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
 
-    Args:
-        endpoint: The settings' endpoint.
+
+def root_span_id(trace_id: int) -> int:
+    """Return the id of the root span of one of our traces: the low half of the trace's id.
+
+    So a trace id, which is what the database keeps, is enough to link to it.
     """
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return False
-    return bool(endpoint) or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+    return trace_id & (2**64 - 1)
 
 
-def configure_traces(
-    *,
-    endpoint: str | None = None,
-    environment: str | None = None,
-    version: str = "",
-    processor: SpanProcessor | None = None,
-) -> Traces:
-    """Return the traces of this process; they go nowhere unless something says where to.
+def _link(trace_id: str, relation: str) -> Link:
+    number = int(trace_id, 16)
+    context = SpanContext(number, root_span_id(number), is_remote=True)
+    return Link(context, {"relation": relation})
 
-    Args:
-        endpoint: Base URL of an OTLP/HTTP receiver, for example ``http://localhost:4318``; the environment's
-            ``OTEL_*`` variables win.
-        environment: ``deployment.environment.name`` of the spans.
-        version: ``service.version`` of the spans.
-        processor: Takes the spans instead of an exporter.
 
-    Raises:
-        ConfigurationError: A protocol was asked for that this program does not have.
+@contextmanager
+def _timed(
+    tracer: trace.Tracer, name: str, attributes: Attributes, context: otel_context.Context | None = None
+) -> Iterator[Span]:
+    # The SDK would add the error with its message and stack as they are; ours are redacted.
+    with tracer.start_as_current_span(
+        name,
+        context=context,
+        attributes=_safe(attributes),
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            note_error(span, error)
+            raise
+
+
+def note_error(span: Span, error: BaseException) -> None:
+    """Mark a span as failed, in words that hold no secret."""
+    span.set_status(Status(StatusCode.ERROR, str(redact_value("error", str(error)))))
+    span.set_attribute("error.type", getattr(error, "code", type(error).__name__))
+
+
+def _within(seconds: float, act: Callable[[], object]) -> bool:
+    """Wait for `act` no longer than that; False: it goes on in a thread that ends with the process.
+
+    The SDK's own limits do not hold: `force_flush` ignores its argument.
     """
-    if processor is None and not traces_wanted(endpoint):
-        return Traces()
-    for name in _PROTOCOL_VARIABLES:
-        protocol = os.environ.get(name)
-        if protocol and protocol != "http/protobuf":
-            raise ConfigurationError(
-                f"{name}={protocol}: traces are sent with http/protobuf only; "
-                "unset it and use the receiver's HTTP port (usually 4318)",
-                code="config.invalid",
-            )
-    from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    attributes = {
-        SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "audio-extract"),
-        SERVICE_VERSION: version,
-    }
-    if environment:
-        attributes["deployment.environment.name"] = environment
-    provider = TracerProvider(resource=Resource.create(attributes))
-    if processor is None:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-        from_environment = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
-        url = None if from_environment or endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
-        processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=url))
-    provider.add_span_processor(processor)
-    return Traces(provider)
+    thread = threading.Thread(target=act, name="traces-flush", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def _safe(attributes: Mapping[str, Any]) -> Attributes:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
     from audio_extract.tracker.database import Database
+    from audio_extract.tracker.values import Claim
 
 _CURSOR = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -287,6 +288,33 @@ class Queries:
         query = select(transfers).where(transfers.c.recording_id == number).order_by(transfers.c.fence)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def traces_before(self, claim: Claim) -> tuple[str | None, list[str]]:
+        """Return the trace ids of the discovery that found a recording, and of its earlier attempts.
+
+        A look writes down what it finds with the time at which it began.
+        """
+        found_in = (
+            select(sync_history.c.trace_id)
+            .join(
+                recordings,
+                (recordings.c.source == sync_history.c.source)
+                & (recordings.c.discovered_at == sync_history.c.started_at),
+            )
+            .where(recordings.c.id == int(claim.id), sync_history.c.trace_id.is_not(None))
+            .limit(1)
+        )
+        earlier = (
+            select(transfers.c.trace_id)
+            .where(
+                transfers.c.recording_id == int(claim.id),
+                transfers.c.fence < claim.token,
+                transfers.c.trace_id.is_not(None),
+            )
+            .order_by(transfers.c.fence)
+        )
+        with self._database.read() as connection:
+            return connection.scalar(found_in), list(connection.scalars(earlier))
 
     def chunks_of(self, recording_id: str) -> list[StoredChunk]:
         """Return the pieces of a recording's audio, when it was split."""
