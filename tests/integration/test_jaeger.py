@@ -91,6 +91,9 @@ def test_each_recording_is_one_trace_with_all_stages_inside_it_and_linked_to_its
             assert ends(span) <= ends(parent) + 1, span["operationName"]
         for name in stages:
             assert parent_of(by_name[name]) == root["spanID"], name
+        for name in ("extract.decode", "extract.encode", "upload.chunk"):
+            assert parent_of(by_name[name]) == by_name[name.partition(".")[0]]["spanID"], name
+        assert tags(by_name["fetch.ranges"])["requests"] >= 1
         # Fetching, encoding and uploading go on at the same time; the upload lasts as long.
         in_turn = [by_name[name] for name in ("fetch.index", "upload", "record")]
         assert ends(in_turn[0]) <= in_turn[1]["startTime"] + 1

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from audio_extract.cli import config, db
+from audio_extract.cli import config, db, trace
 from audio_extract.cli.audit import audit
 from audio_extract.cli.check import check
 from audio_extract.cli.completion import completion
@@ -55,6 +55,7 @@ app.command(rich_help_panel=_TRACKER)(forget)
 app.command(rich_help_panel=_TRACKER)(syncs)
 app.command(rich_help_panel=_TRACKER)(audit)
 app.command(rich_help_panel=_SETUP)(check)
+app.add_typer(trace.app, name="trace", rich_help_panel=_TRACKER)
 app.add_typer(config.app, name="config", rich_help_panel=_SETUP)
 app.add_typer(db.app, name="db", rich_help_panel=_SETUP)
 app.command(rich_help_panel=_ABOUT)(version)

@@ -100,6 +100,9 @@ def extract(
     ] = StrategyFlag.PARALLEL,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each source.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show on stderr where the time went, stage by stage.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be made.")] = False,
 ) -> None:
     """Take the sound out of recordings. Several sources go on after a failure (exit code 1)."""
@@ -117,7 +120,12 @@ def extract(
     cancel = _engine.CancelToken()
     with TransferDisplay(wanted=invocation.verbosity >= 0) as display:
         ffmpeg = cache(lambda: ffmpeg_of(invocation))
-        run = _Run(invocation, ffmpeg, audio, strategy, cancel, display, as_json=as_json, dry_run=dry_run)
+        run = _Run(
+            *(invocation, ffmpeg, audio, strategy, cancel, display),
+            as_json=as_json,
+            dry_run=dry_run,
+            profile=profile,
+        )
         code = run_interruptible(
             lambda: run.all(sources, output, overwrite=overwrite),
             cancel=cancel.cancel,
@@ -160,6 +168,7 @@ class _Run:
     display: TransferDisplay
     as_json: bool
     dry_run: bool
+    profile: bool
 
     def all(self, words: list[str], output: str | None, *, overwrite: bool) -> int:
         """Return the exit code."""
@@ -253,6 +262,11 @@ class _Run:
             f"{size(report['fetched_bytes'])} fetched of {size(report['source_size_bytes'])}, "
             f"{size(stored['size_bytes'])} stored in {seconds:.1f} s"
         )
+
+        if self.profile:
+            from audio_extract.cli.waterfall import print_waterfall
+
+            print_waterfall(report["stages"], to_stderr=True)
 
     def _failed(self, word: str, error: AudioExtractError) -> AudioExtractError:
         self.display.clear()

@@ -103,7 +103,7 @@ def show(
 ) -> None:
     """Show everything that is known of one recording, and what happened to it."""
     with open_tracker(invocation) as tracker:
-        row = _find(tracker, recording)
+        row = find_recording(tracker, recording)
         history = tracker.audit(row.id)
     values = row_values(row)
     if as_json:
@@ -135,7 +135,11 @@ def retry(
     if failed == bool(recordings):
         raise ConfigurationError("name recordings, or say --failed", code="usage.invalid")
     with open_tracker(invocation) as tracker:
-        ids = tracker.failed_ids() if failed else [_find(tracker, word).id for word in recordings or []]
+        ids = (
+            tracker.failed_ids()
+            if failed
+            else [find_recording(tracker, word).id for word in recordings or []]
+        )
         if dry_run or not ids:
             _say_ids("would be due", ids)
             return
@@ -155,7 +159,11 @@ def forget(
     if failed == bool(recordings):
         raise ConfigurationError("name recordings, or say --failed", code="usage.invalid")
     with open_tracker(invocation) as tracker:
-        ids = tracker.failed_ids() if failed else [_find(tracker, word).id for word in recordings or []]
+        ids = (
+            tracker.failed_ids()
+            if failed
+            else [find_recording(tracker, word).id for word in recordings or []]
+        )
         if dry_run or not ids:
             _say_ids("would be forgotten", ids)
             return
@@ -266,7 +274,12 @@ def count_of(ids: list[str]) -> str:
     return "1 recording" if len(ids) == 1 else f"{len(ids)} recordings"
 
 
-def _find(tracker: Tracker, word: str) -> RecordingRow:
+def find_recording(tracker: Tracker, word: str) -> RecordingRow:
+    """Return the recording that a person named by its id here or in Drive.
+
+    Raises:
+        NotFoundError: There is none.
+    """
     row = tracker.find(word)
     if row is None:
         raise NotFoundError(

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from audio_extract.sources.base import Recording
 
 
+#: Of these there is one for each segment, encoder or chunk.
+_PARTS = ("extract.decode", "extract.encode", "upload.chunk")
+
+
+def is_part(stage: str) -> bool:
+    """Tell whether a stage is a part of another one."""
+    return stage in _PARTS
+
+
 def processing_log(
     *,
     recording: Recording,

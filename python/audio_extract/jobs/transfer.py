@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from audio_extract import _engine, plan
 from audio_extract.exceptions import AudioExtractError, CancelledError, DestinationExistsError, InternalError
 from audio_extract.jobs.adoption import Standing, judge, object_metadata
-from audio_extract.jobs.processing_log import processing_log
+from audio_extract.jobs.processing_log import is_part, processing_log
 from audio_extract.sources.base import Recording
 from audio_extract.tracker import LeaseLostError, RetryPolicy, State, Stored
 
@@ -392,7 +392,8 @@ class TransferJob:
                 now,
                 plan_id=plan_id,
                 revision=recording.revision,
-                report=dict(report),
+                # Parts of stages are for the log and the trace; a row of a hundred thousand stays small.
+                report={**report, "stages": [one for one in report["stages"] if not is_part(one["name"])]},
                 trace_id=span.trace_id,
             )
         _log.info(

@@ -60,7 +60,8 @@ pub struct StageEvent {
 /// One stage of a transfer.
 #[derive(Debug, Clone, Serialize)]
 pub struct StageTiming {
-    /// `fetch.index`, `fetch.ranges`, `extract`, `upload`, `verify`.
+    /// `fetch.index`, `fetch.ranges`, `extract`, `upload`, `verify`; and their parts, `extract.decode` (handing the
+    /// recording to one FFmpeg), `extract.encode` (one segment coming out of it), `upload.chunk`.
     pub name: String,
     /// When it began.
     pub start_unix_nanos: u64,
@@ -103,6 +104,9 @@ pub struct Stage {
 /// The most events kept for a stage, so that a bad network cannot fill the memory.
 const MAX_EVENTS: usize = 128;
 
+/// The most parts of one name: a long recording has hundreds of segments and chunks.
+const MAX_PARTS: usize = 32;
+
 impl Default for Stages {
     fn default() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -131,6 +135,13 @@ impl Stages {
             list.len() - 1
         });
         Stage { stages: self.clone(), index, ended: false }
+    }
+
+    /// Begins a part of a stage, such as `upload.chunk`; `None` when there are enough of that name.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Option<Stage> {
+        let so_far = self.with(|list| list.iter().filter(|timing| timing.name == name).count());
+        (so_far < MAX_PARTS).then(|| self.begin(name))
     }
 
     /// Adds an event to the newest stage called `stage`, if there is one.
@@ -190,5 +201,24 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_one_name_are_bounded_and_stages_are_not() {
+        let stages = Stages::default();
+        for number in 0..100_u64 {
+            if let Some(part) = stages.part("upload.chunk") {
+                part.set("offset", number);
+            }
+            stages.begin("upload").end();
+        }
+        let named = |name: &str| stages.snapshot().into_iter().filter(|timing| timing.name == name).count();
+        assert_eq!((named("upload.chunk"), named("upload")), (MAX_PARTS, 100));
+        assert!(stages.snapshot().iter().all(|timing| timing.end_unix_nanos >= timing.start_unix_nanos));
     }
 }

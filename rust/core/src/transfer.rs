@@ -272,8 +272,7 @@ impl Run {
         if let Some(reason) = &opened.fallback_reason {
             self.stages.event("fetch.index", "fallback", [("reason", reason.as_str().into())]);
         }
-        stage.set("bytes", self.hooks.progress.fetched_bytes());
-        stage.end();
+        flow::end_of_fetching(stage, &self.hooks.progress, 0);
         Ok(opened)
     }
 
@@ -396,6 +395,7 @@ impl Run {
         } else {
             self.digest()
         };
+        let requests_before = flow::requests(&self.hooks.progress);
         let stage = self.stages.begin("fetch.ranges");
         let (mut pieces, drive) = self.fetch_planned(opened, plan, &digest, Pace::Fast);
         let tags = &self.request.audio.tags;
@@ -425,8 +425,7 @@ impl Run {
         };
         let ((), bytes) = tokio::try_join!(drive, carry)?;
         digest.verify(opened.source.name())?;
-        stage.set("bytes", self.hooks.progress.fetched_bytes());
-        stage.end();
+        flow::end_of_fetching(stage, &self.hooks.progress, requests_before);
         if let Some(seconds) = opened.seconds {
             self.hooks.progress.set_audio_seconds(seconds);
         }

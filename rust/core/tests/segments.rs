@@ -89,6 +89,21 @@ fn encoders(report: &TransferReport) -> Vec<u64> {
     stages.as_array().unwrap().iter().filter(extract).map(of).collect()
 }
 
+/// How many parts of a name there are; each lies within its stage.
+fn parts(report: &TransferReport, name: &str) -> usize {
+    let (whole, _) = name.rsplit_once('.').unwrap();
+    let parts: Vec<_> = report.stages.iter().filter(|stage| stage.name == name).collect();
+    for part in &parts {
+        let within = report.stages.iter().any(|stage| {
+            stage.name == whole
+                && stage.start_unix_nanos <= part.start_unix_nanos
+                && part.end_unix_nanos <= stage.end_unix_nanos
+        });
+        assert!(within, "{name} lies outside its stage");
+    }
+    parts.len()
+}
+
 /// What one FFmpeg makes of the original file, told in its own words.
 fn alone(source: &str, arguments: &[&str]) -> Vec<u8> {
     let mut all = vec!["-v", "error", "-i", source, "-map", "0:a:0", "-c:a", "libmp3lame"];
@@ -170,6 +185,8 @@ async fn the_file_says_its_length_and_plays_what_was_there() {
     let audio = json!({"codec": "mp3", "quality": "fast"});
     let report = transfer(request(&source, &target, &audio, 3), Hooks::default()).await.unwrap();
     assert_eq!(encoders(&report), [3]);
+    assert_eq!(parts(&report, "extract.decode"), 3);
+    assert!(parts(&report, "extract.encode") >= 3, "one for each segment");
     let decoded = |path: &str| {
         run(&ffmpeg(), &["-v", "error", "-i", path, "-map", "0:a:0", "-f", "s16le", "pipe:1"]).len() / 4
     };
@@ -270,4 +287,5 @@ async fn little_memory_means_one_encoder() {
     request.memory_limit_bytes = 8 * 1024 * 1024;
     let report = transfer(request, Hooks::default()).await.unwrap();
     assert_eq!(encoders(&report), [1]);
+    assert_eq!((parts(&report, "extract.decode"), parts(&report, "extract.encode")), (1, 1));
 }

@@ -353,6 +353,11 @@ impl Uploader {
     async fn send(&self, chunk: &Chunk, last: Option<Last>) -> Result<Option<ObjectResource>> {
         let mut backoff = Backoff::new(self.options.retry);
         let session = self.session(&mut backoff).await?;
+        let part = self.stages.part("upload.chunk");
+        if let Some(part) = &part {
+            part.set("offset", chunk.start);
+            part.set("bytes", chunk.len);
+        }
         let mut from = chunk.start;
         loop {
             let standing = match self.put(&session, chunk, from, last).await {

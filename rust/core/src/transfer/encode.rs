@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use futures_util::future::try_join_all;
 
-use super::flow::{Ended, Flow, Stop};
+use super::flow::{Ended, Flow, Stop, requests};
 use super::output::{Mp3Wrapper, Out, resampled};
 use super::parallel::side_by_side;
 use super::{Extracted, Feed, Opened, Run};
@@ -155,6 +155,7 @@ impl Run {
         } else {
             self.digest()
         };
+        let requests_before = requests(&self.hooks.progress);
         let fetch_stage = self.stages.begin("fetch.ranges");
         let extract_stage = self.stages.begin("extract");
         extract_stage.set("encoders", children);
@@ -186,6 +187,8 @@ impl Run {
             drive,
             digest: &mut digest,
             fetch_stage,
+            requests_before,
+            stages: &self.stages,
             progress: &self.hooks.progress,
             pipes,
             children,

@@ -5,7 +5,7 @@ use crate::error::{EngineError, ErrorCode, Result};
 use crate::extract::ffmpeg::{self, Said};
 use crate::progress::Progress;
 use crate::source::{Drive, Pieces};
-use crate::stages::Stage;
+use crate::stages::{Stage, Stages};
 
 use super::Feed;
 use super::output::Out;
@@ -39,6 +39,9 @@ pub(super) struct Flow<'a, Children> {
     pub(super) drive: Drive,
     pub(super) digest: &'a mut SourceDigest,
     pub(super) fetch_stage: Stage,
+    /// Requests to the source before that stage.
+    pub(super) requests_before: u64,
+    pub(super) stages: &'a Stages,
     pub(super) progress: &'a Progress,
     /// Our ends of the pipes of each child.
     pub(super) pipes: Vec<(ffmpeg::Input, ffmpeg::Output)>,
@@ -53,13 +56,16 @@ impl<Children: Future<Output = Result<Vec<Said>>>> Flow<'_, Children> {
             return Err(EngineError::new(ErrorCode::Bug, "no FFmpeg was started").into());
         };
         let feed = async {
+            let _part = self.stages.part("extract.decode");
             let all = feed(self.feed, self.pieces, &mut pipe, self.digest).await?;
             pipe.end();
-            end_of_fetching(self.fetch_stage, self.progress);
+            end_of_fetching(self.fetch_stage, self.progress, self.requests_before);
             Ok(all)
         };
         let drain = async {
+            let mut part = None;
             while let Some(bytes) = output.next().await? {
+                part = part.or_else(|| self.stages.part("extract.encode"));
                 out.write(bytes).await?;
             }
             Ok(())
@@ -70,9 +76,15 @@ impl<Children: Future<Output = Result<Vec<Said>>>> Flow<'_, Children> {
 }
 
 /// Notes what was fetched.
-pub(super) fn end_of_fetching(stage: Stage, progress: &Progress) {
+pub(super) fn end_of_fetching(stage: Stage, progress: &Progress, requests_before: u64) {
+    stage.set("requests", requests(progress).saturating_sub(requests_before));
     stage.set("bytes", progress.fetched_bytes());
     stage.end();
+}
+
+/// Requests to the source so far.
+pub(super) fn requests(progress: &Progress) -> u64 {
+    progress.counts().source_requests.values().sum()
 }
 
 /// Takes the recording for FFmpeg.

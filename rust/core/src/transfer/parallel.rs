@@ -14,6 +14,7 @@ use crate::extract::join_mp3::{Part, Splitter};
 use crate::extract::segments::{Room, Segments};
 use crate::pool::{Piece, Pool};
 use crate::progress::Progress;
+use crate::stages::{Stage, Stages};
 
 /// The children of `flow` encode the segments, one child each `segments.encoders()`th of them.
 pub(super) async fn side_by_side<Children: Future<Output = Result<Vec<Said>>>>(
@@ -24,20 +25,29 @@ pub(super) async fn side_by_side<Children: Future<Output = Result<Vec<Said>>>>(
     out: &mut Out<'_>,
 ) -> Result<Ended, Stop> {
     let (writer, readers, turn) = fan_out(flow.pipes.len(), room.input_bytes, flow.pieces.for_others());
+    let encoders = u64::try_from(flow.pipes.len()).unwrap_or(u64::MAX);
     let (inputs, outputs): (Vec<_>, Vec<_>) = flow.pipes.into_iter().unzip();
     let feed = async {
         let mut fan = Fan { writer, pool: pool.clone(), piece: None };
         let all = feed(flow.feed, flow.pieces, &mut fan, flow.digest).await?;
         fan.end().await;
-        end_of_fetching(flow.fetch_stage, flow.progress);
+        end_of_fetching(flow.fetch_stage, flow.progress, flow.requests_before);
         Ok(all)
     };
-    let pump = try_join_all(readers.into_iter().zip(inputs).map(pump));
+    let pump = try_join_all(readers.into_iter().zip(inputs).zip(0..).map(|(ends, encoder)| {
+        let part = flow.stages.part("extract.decode");
+        if let Some(part) = &part {
+            part.set("encoder", encoder);
+        }
+        pump(ends, part)
+    }));
     let (lines, tracks): (Vec<_>, Vec<_>) = outputs
         .into_iter()
         .zip(0..)
         .map(|(output, encoder)| {
-            Line::new(output, Splitter::new(segments, encoder, pool.clone()), room.output_bytes)
+            let splitter = Splitter::new(segments, encoder, pool.clone());
+            let clock = SegmentClock::new(flow.stages, encoder, encoders);
+            Line::new(output, splitter, clock, room.output_bytes)
         })
         .unzip();
     let split = try_join_all(lines.into_iter().map(Line::run));
@@ -80,7 +90,7 @@ impl Consumer for Fan {
 }
 
 /// Hands one child what it gets; `true` when it took everything.
-async fn pump((reader, mut input): (fan_out::Reader, ffmpeg::Input)) -> Result<bool> {
+async fn pump((reader, mut input): (fan_out::Reader, ffmpeg::Input), _part: Option<Stage>) -> Result<bool> {
     while let Some(bytes) = reader.next().await {
         if !input.write(&bytes).await? {
             return Ok(false);
@@ -94,8 +104,46 @@ async fn pump((reader, mut input): (fan_out::Reader, ffmpeg::Input)) -> Result<b
 struct Line {
     output: Output,
     splitter: Splitter,
+    clock: SegmentClock,
     parts: mpsc::UnboundedSender<Part>,
     room: Arc<Semaphore>,
+}
+
+/// Times each segment that comes out of one encoder.
+struct SegmentClock {
+    stages: Stages,
+    encoder: u64,
+    encoders: u64,
+    segment: u64,
+    bytes: u64,
+    running: Option<Stage>,
+}
+
+impl SegmentClock {
+    fn new(stages: &Stages, encoder: u64, encoders: u64) -> Self {
+        Self { stages: stages.clone(), encoder, encoders, segment: encoder, bytes: 0, running: None }
+    }
+
+    fn see(&mut self, part: &Part) {
+        match part {
+            Part::Before(_) => {}
+            Part::Frames(bytes) => {
+                if self.bytes == 0 {
+                    self.running = self.stages.part("extract.encode");
+                }
+                self.bytes += bytes.len() as u64;
+            }
+            Part::End(_) => {
+                if let Some(stage) = self.running.take() {
+                    stage.set("segment", self.segment);
+                    stage.set("encoder", self.encoder);
+                    stage.set("bytes", self.bytes);
+                }
+                self.segment += self.encoders;
+                self.bytes = 0;
+            }
+        }
+    }
 }
 
 /// The other end of a [`Line`].
@@ -105,11 +153,11 @@ struct Track {
 }
 
 impl Line {
-    fn new(output: Output, splitter: Splitter, room_bytes: u64) -> (Self, Track) {
+    fn new(output: Output, splitter: Splitter, clock: SegmentClock, room_bytes: u64) -> (Self, Track) {
         let room = usize::try_from(room_bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let room = Arc::new(Semaphore::new(room));
         let (out, parts) = mpsc::unbounded_channel();
-        (Self { output, splitter, parts: out, room: Arc::clone(&room) }, Track { parts, room })
+        (Self { output, splitter, clock, parts: out, room: Arc::clone(&room) }, Track { parts, room })
     }
 
     async fn run(mut self) -> Result<()> {
@@ -123,8 +171,9 @@ impl Line {
         Ok(())
     }
 
-    async fn hand_on(&self, parts: &mut Vec<Part>) {
+    async fn hand_on(&mut self, parts: &mut Vec<Part>) {
         for part in parts.drain(..) {
+            self.clock.see(&part);
             if let Part::Frames(bytes) = &part
                 && let Ok(permits) =
                     self.room.acquire_many(u32::try_from(bytes.len()).unwrap_or(u32::MAX)).await
