@@ -99,10 +99,11 @@ chaos-scale: build test-tools ## 500 recordings, two services, four workers, kil
 test-tools:
 	@.ci/ffmpeg
 	@.ci/chromium
+	@.ci/prometheus
 
 ##@ Check
-.PHONY: lint lint-python lint-rust lint-text format type-check
-lint: build lint-python lint-rust lint-text ## Every linter and type checker
+.PHONY: lint lint-python lint-rust lint-rules lint-text format type-check
+lint: build lint-python lint-rust lint-rules lint-text ## Every linter and type checker
 
 lint-python:
 	@$(BIN)/ruff check
@@ -115,6 +116,9 @@ lint-rust: $(CARGO_DENY)
 	@cargo fmt --all --check
 	@cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	@.ci/cargo-deny $(CARGO_DENY)
+
+lint-rules:
+	@.ci/prometheus check
 
 lint-text:
 	@$(BIN)/typos

@@ -26,7 +26,7 @@ def transfer_report() -> TransferReport:
         "audio_seconds": 1.5,
         "source_requests": {"ok": 2},
         "sink_requests": {"ok": 1},
-        "retries": {"503": 1},
+        "retries": {"source.server_error": 1},
         "ffmpeg_version": None,
         "ffmpeg_arguments": [],
         "ffmpeg_cpu_seconds": 0.0,

@@ -170,7 +170,7 @@ def web_server(
     from audio_extract.web.components import component_checks
     from audio_extract.web.dashboard import Dashboard
     from audio_extract.web.events import Events
-    from audio_extract.web.health import HealthMonitor
+    from audio_extract.web.health import HealthMonitor, Status, overall
     from audio_extract.web.probes import Probes
     from audio_extract.web.server import Listener, WebServer
 
@@ -185,6 +185,13 @@ def web_server(
         looks=looks,
     )
     health = HealthMonitor(checks, interval_seconds=health_seconds)
+
+    def measure_health() -> None:
+        components = health.components()
+        states = {name: one.status is Status.HEALTHY for name, one in components.items()}
+        service.metrics.health(states, up=overall(components) is not Status.UNHEALTHY)
+
+    service.metrics.before_gathering(measure_health)
 
     def activity() -> list[ActiveView]:
         return [active_view(transfer) for transfer in service.active.all()]

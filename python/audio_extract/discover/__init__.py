@@ -1,5 +1,5 @@
 """Looking for recordings: incrementally, or everything."""
 
-from audio_extract.discover.discovery import DiscoveryResult, discover
+from audio_extract.discover.discovery import DiscoveryResult, cursor_name, discover
 
-__all__ = ["DiscoveryResult", "discover"]
+__all__ = ["DiscoveryResult", "cursor_name", "discover"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from audio_extract.discover import discover
+from audio_extract.discover import cursor_name, discover
 from audio_extract.exceptions import AudioExtractError
 from audio_extract.jobs.report import CycleReport
 from audio_extract.telemetry.redaction import redact
@@ -92,16 +94,16 @@ class Lookout:
                     )
                 except AudioExtractError as error:
                     note_error(span, error)
+                    self._metrics.looked(source.name, well=False)
                     self._failed(source.name, error, report, full=full)
                     continue
                 span.set_attributes(
                     {"recordings.seen": result.seen, "recordings.new": result.new, "kind": result.kind}
                 )
+            self._metrics.looked(source.name, well=not result.problems, found=result.new + result.changed)
             report.found += result.new
             for problem in result.problems:
                 self._failed(source.name, problem, report, full=full)
-            if not result.problems:
-                self._metrics.discovered(at_unix_seconds=self._now().timestamp())
         self.count_queue()
         return report
 
@@ -131,5 +133,21 @@ class Lookout:
             self._discoverer.release()
 
     def count_queue(self) -> None:
-        """Measure how many recordings are in each state."""
+        """Measure what every replica says the same: recordings in each state, when things went well."""
         self._metrics.queue({state.value: count for state, count in self._tracker.counts().items()})
+        last = self._tracker.milestones([cursor_name(source.name) for source in self._sources])
+        if last.looked_at is not None:
+            self._metrics.discovered(at_unix_seconds=last.looked_at.timestamp())
+        self._metrics.milestones(
+            found_unix_seconds=None if last.found_at is None else last.found_at.timestamp(),
+            stored_unix_seconds=None if last.stored_at is None else last.stored_at.timestamp(),
+        )
+        self._metrics.interval(self._settings.google_drive.check_interval_seconds)
+        for name, folder in (
+            ("temporary", self._settings.temp_directory),
+            ("state", self._settings.state_folder),
+        ):
+            # A folder that is away is the health check's to say.
+            with suppress(OSError):
+                usage = shutil.disk_usage(folder)
+                self._metrics.disk(name, free_bytes=usage.free, size_bytes=usage.total)

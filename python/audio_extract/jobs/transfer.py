@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from audio_extract import _engine, plan
@@ -119,6 +120,9 @@ class TransferJob:
             report=report[0] if report else None,
             source_service=claim.source,
             destination_service=self.storage.storage_type,
+            error_kind=_failure_kind(outcome),
+            waited_seconds=self._waited(claim),
+            trace_id=span.trace_id,
         )
         return outcome
 
@@ -128,6 +132,17 @@ class TransferJob:
             return self.traces.transfer(attributes=attributes)
         discovered_in, earlier = self.tracker.traces_before(claim)
         return self.traces.transfer(attributes=attributes, discovered_in=discovered_in, earlier=earlier)
+
+    def _waited(self, claim: Claim) -> float | None:
+        """Since when it was there to be stored; discovery may have seen it an interval later."""
+        if claim.waiting_since is None:
+            return None
+        interval = timedelta(seconds=self.settings.google_drive.check_interval_seconds)
+        since = claim.waiting_since - interval
+        # What was moved into the folder is old, and was not there before.
+        if claim.created_at is not None:
+            since = min(max(since, claim.created_at), claim.waiting_since)
+        return (self.now() - since).total_seconds()
 
     def _failed(self, claim: Claim, error: AudioExtractError, span: TransferSpan) -> Outcome:
         try:
@@ -405,6 +420,12 @@ class TransferJob:
             report["audio_seconds"] or 0.0,
             extra={**_ids(claim, span), "event": "transfer.completed"},
         )
+
+
+def _failure_kind(outcome: Outcome) -> str | None:
+    """What has to be done about a failure; a transfer that was stopped has not failed."""
+    error = outcome.error
+    return None if error is None or error.kind == "cancelled" else error.kind
 
 
 def _is_damaged(claim: Claim, standing: StoredFile, plan_id: str) -> bool:

@@ -1,13 +1,20 @@
 """The service's metrics for Prometheus, by the names that alert rules and boards rely on.
 
 One :class:`Metrics` belongs to one service (tests make their own); nothing is registered globally. Label sets
-are closed: no label holds a name of a recording.
+are closed, and every label value that is known beforehand has its series from the start: a counter that
+appears with its first event hides that event from ``rate()``. No label holds a name of a recording.
+
+Series of scope ``service`` are read from the database: every replica says the same, so rules take ``max``.
+All others count in one process: rules take ``sum``.
 """
 
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Final
+import threading
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,23 +23,62 @@ from prometheus_client import (
     Histogram,
     Info,
     disable_created_metrics,
-    generate_latest,
 )
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.exposition import choose_encoder
+
+from audio_extract.exceptions import ERROR_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from audio_extract.engine_types import TransferReport
 
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+Scope = Literal["process", "service"]
 
 #: A minute of video takes a second, an eight-hour one minutes.
 _DURATION_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+#: 600 is what the objective promises.
+_STORED_BUCKETS: Final = (30, 60, 120, 300, 600, 900, 1800, 3600, 14400, 86400)
+
+#: Label → the values it can have. A label that is not here (a version) has one value for each process.
+LABELS: Final[dict[str, tuple[str, ...]]] = {
+    "status": ("completed", "failed", "quarantined", "pending", "lost"),
+    "kind": tuple(sorted(ERROR_KINDS)),
+    "service": ("drive", "local", "gcs"),
+    "outcome": ("ok", "retry", "error"),
+    "result": ("success", "failure"),
+    "source": ("drive", "local"),
+    "probe": ("health", "ready", "live"),
+    "signal": ("traces", "metrics"),
+    "folder": ("temporary", "state"),
+    "state": (
+        "discovered", "pending", "in_progress", "completed", "failed", "quarantined", "skipped",
+    ),
+    "component": ("ffmpeg", "database", "storage", "temp_storage", "drive", "redis", "scheduler"),
+}  # fmt: skip
 
 
 # When a counter was made tells nobody anything, and doubles the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What the documentation, the board and the rules may say of a metric.
+
+    Attributes:
+        name: As Prometheus shows it; a histogram without its suffixes.
+        kind: ``counter``, ``gauge``, ``histogram`` or ``info``.
+        text: What it says.
+        labels: Its labels.
+        scope: ``process``: one process counted it. ``service``: every replica says the same.
+    """
+
+    name: str
+    kind: str
+    text: str
+    labels: tuple[str, ...]
+    scope: Scope
 
 
 class Metrics:
@@ -40,55 +86,86 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._processed = Counter(
-            "audio_extract_files_processed",
-            "Recordings whose transfer ended, by how it ended.",
-            ["status"],
-            registry=self.registry,
+        self.facts: list[Fact] = []
+        self._before: list[Callable[[], None]] = []
+        self._gathering = threading.Lock()
+        self._up = self._gauge(
+            "up", "1 while recordings can be stored: database, FFmpeg and destination answer."
         )
-        self._duration = Histogram(
-            "audio_extract_processing_duration_seconds",
+        self._healthy = self._gauge(
+            "component_healthy", "1 while a component is healthy, 0 while it is not.", "component"
+        )
+        self._probes = self._counter(
+            "probes", "Probes that were answered, by what was said.", "probe", "result"
+        )
+        self._processed = self._counter(
+            "files_processed", "Recordings whose transfer ended, by how it ended.", "status"
+        )
+        self._failures = self._counter(
+            "failures", "Transfers that failed, by what has to be done about it.", "kind"
+        )
+        self._quarantined = self._counter(
+            "quarantined", "Recordings that were given up, by what has to be done about it.", "kind"
+        )
+        self._duration = self._histogram(
+            "processing_duration_seconds",
             "How long a transfer took, from claim to record.",
-            buckets=_DURATION_BUCKETS,
-            registry=self.registry,
+            _DURATION_BUCKETS,
         )
-        self._active = Gauge(
-            "audio_extract_active_downloads", "Transfers that run now.", registry=self.registry
+        self._time_to_stored = self._histogram(
+            "time_to_stored_seconds",
+            "From when a recording became available to when its audio was stored; at most one interval of "
+            "discovery before it was seen. Without what a person asked for again.",
+            _STORED_BUCKETS,
         )
-        self._source_bytes = Counter(
-            "audio_extract_source_bytes", "Size of the recordings that were stored.", registry=self.registry
+        self._active = self._gauge("active_downloads", "Transfers that run now.")
+        self._source_bytes = self._counter("source_bytes", "Size of the recordings that were stored.")
+        self._fetched_bytes = self._counter("fetched_bytes", "Bytes fetched from sources.")
+        self._stored_bytes = self._counter("stored_bytes", "Bytes of audio stored.")
+        self._audio_seconds = self._counter("audio_seconds", "Length of the audio stored.")
+        self._requests = self._counter("requests", "Requests to a service, by outcome.", "service", "outcome")
+        # Reasons are the engine's error codes: a closed set, but few of them ever occur.
+        self._retries = self._counter(
+            "retries", "Requests tried again, by the error code of the reason.", "service", "reason"
         )
-        self._fetched_bytes = Counter(
-            "audio_extract_fetched_bytes", "Bytes fetched from sources.", registry=self.registry
+        self._discoveries = self._counter("discoveries", "Looks at a source.", "source", "result")
+        self._found = self._counter("recordings_found", "Recordings that are new or changed.", "source")
+        self._queue = self._gauge("queue_depth", "Recordings in each state.", "state", scope="service")
+        self._discovery = self._gauge(
+            "last_discovery_timestamp_seconds",
+            "When the source that was looked at longest ago was last looked at with success, Unix time.",
+            scope="service",
         )
-        self._stored_bytes = Counter(
-            "audio_extract_stored_bytes", "Bytes of audio stored.", registry=self.registry
+        self._interval = self._gauge(
+            "discovery_interval_seconds", "How often sources are looked at, as the settings say."
         )
-        self._audio_seconds = Counter(
-            "audio_extract_audio_seconds", "Length of the audio stored.", registry=self.registry
+        self._last_found = self._gauge(
+            "last_found_timestamp_seconds",
+            "When the newest recording was found, Unix time; 0: none was.",
+            scope="service",
         )
-        self._requests = Counter(
-            "audio_extract_requests",
-            "Requests to a service, by outcome.",
-            ["service", "outcome"],
-            registry=self.registry,
+        self._last_stored = self._gauge(
+            "last_stored_timestamp_seconds",
+            "When audio was last stored, Unix time; 0: none was.",
+            scope="service",
         )
-        self._retries = Counter(
-            "audio_extract_retries",
-            "Requests tried again, by reason.",
-            ["service", "reason"],
-            registry=self.registry,
+        self._disk_free = self._gauge("disk_free_bytes", "Space that is left.", "folder")
+        self._disk_size = self._gauge("disk_size_bytes", "Space that there is.", "folder")
+        self._exports = self._counter(
+            "telemetry_exports", "Batches of traces or metrics sent to the receiver.", "signal", "result"
         )
-        self._queue = Gauge(
-            "audio_extract_queue_depth", "Recordings in each state.", ["state"], registry=self.registry
+        self.facts.append(
+            Fact(
+                "audio_extract_build_info",
+                "info",
+                "Versions of the program.",
+                ("version", "engine", "python"),
+                "process",
+            )
         )
-        self._discovery = Gauge(
-            "audio_extract_last_discovery_timestamp_seconds",
-            "When the last discovery succeeded, Unix time.",
-            registry=self.registry,
-        )
-        for status in ("completed", "failed"):
-            self._processed.labels(status)
+        for reason in ("source.rate_limited", "source.quota_exceeded"):
+            self._retries.labels("drive", reason)
+        self._retries.labels("gcs", "destination.rate_limited")
 
     def set_build(self, *, version: str, engine: str) -> None:
         """Say which build this is."""
@@ -107,6 +184,9 @@ class Metrics:
         report: TransferReport | None,
         source_service: str,
         destination_service: str,
+        error_kind: str | None = None,
+        waited_seconds: float | None = None,
+        trace_id: str | None = None,
     ) -> None:
         """A transfer ended, well or not.
 
@@ -116,10 +196,20 @@ class Metrics:
             report: The engine's report; None when the transfer failed.
             source_service: ``drive`` or ``local``.
             destination_service: ``gcs`` or ``local``.
+            error_kind: What has to be done about the failure, as the engine's kinds spell it.
+            waited_seconds: From when it became available to when it was stored; None: that says nothing.
+            trace_id: The transfer's trace, for those who want to see one of many.
         """
+        exemplar = None if trace_id is None else {"trace_id": trace_id}
         self._active.dec()
-        self._processed.labels(status).inc()
-        self._duration.observe(duration_seconds)
+        self._processed.labels(status).inc(exemplar=exemplar)
+        self._duration.observe(duration_seconds, exemplar)
+        if error_kind is not None:
+            self._failures.labels(error_kind).inc(exemplar=exemplar)
+            if status == "quarantined":
+                self._quarantined.labels(error_kind).inc(exemplar=exemplar)
+        if waited_seconds is not None and status == "completed":
+            self._time_to_stored.observe(max(0.0, waited_seconds), exemplar)
         if report is None:
             return
         self._source_bytes.inc(report["source_size_bytes"] or 0)
@@ -128,27 +218,107 @@ class Metrics:
         self._audio_seconds.inc(report["audio_seconds"] or 0)
         self.requests(source_service, report["source_requests"])
         self.requests(destination_service, report["sink_requests"])
-        for stage in report["stages"]:
-            service = destination_service if stage["name"] in {"upload", "verify"} else source_service
-            for event in stage["events"]:
-                if event["name"] == "retry":
-                    self._retries.labels(service, str(event["attributes"].get("reason", "unknown"))).inc()
+        for reason, number in report["retries"].items():
+            service = destination_service if reason.startswith("destination.") else source_service
+            self.retried(service, reason, number)
 
     def requests(self, service: str, outcomes: Mapping[str, int]) -> None:
         """Count requests that were made."""
         for outcome, number in outcomes.items():
             self._requests.labels(service, outcome).inc(number)
 
+    def retried(self, service: str, reason: str, number: int = 1) -> None:
+        """Count requests that were tried again, for the reason that an error code says."""
+        self._retries.labels(service, reason).inc(number)
+
+    def looked(self, source: str, *, well: bool, found: int = 0) -> None:
+        """A source was looked at.
+
+        Args:
+            source: Its name.
+            well: Whether all of it could be looked at.
+            found: Recordings that were new or changed.
+        """
+        self._discoveries.labels(source, _result(well=well)).inc()
+        self._found.labels(source).inc(found)
+
     def discovered(self, *, at_unix_seconds: float) -> None:
-        """A discovery succeeded."""
+        """Every source was looked at with success, the one longest ago at this time."""
         self._discovery.set(at_unix_seconds)
 
     def queue(self, depths: Mapping[str, int]) -> None:
         """Set how many recordings are in each state; a state that is not named has none."""
-        self._queue.clear()
-        for state, depth in depths.items():
-            self._queue.labels(state).set(depth)
+        for state in {*LABELS["state"], *depths}:
+            self._queue.labels(state).set(depths.get(state, 0))
 
-    def render(self) -> bytes:
-        """Return everything in Prometheus's text format."""
-        return generate_latest(self.registry)
+    def milestones(self, *, found_unix_seconds: float | None, stored_unix_seconds: float | None) -> None:
+        """Say when a recording was last found, and audio last stored; None: never."""
+        self._last_found.set(found_unix_seconds or 0)
+        self._last_stored.set(stored_unix_seconds or 0)
+
+    def interval(self, seconds: float) -> None:
+        """Say how often sources are looked at."""
+        self._interval.set(seconds)
+
+    def disk(self, folder: str, *, free_bytes: int, size_bytes: int) -> None:
+        """Say how much space there is where a folder stands."""
+        self._disk_free.labels(folder).set(free_bytes)
+        self._disk_size.labels(folder).set(size_bytes)
+
+    def health(self, healthy: Mapping[str, bool], *, up: bool) -> None:
+        """Say which components are healthy, and whether recordings can be stored."""
+        self._up.set(up)
+        for component, is_healthy in healthy.items():
+            self._healthy.labels(component).set(is_healthy)
+
+    def probed(self, probe: str, *, well: bool) -> None:
+        """A probe was answered."""
+        self._probes.labels(probe, _result(well=well)).inc()
+
+    def exported(self, signal: str, *, well: bool) -> None:
+        """Traces or metrics were sent, or could not be."""
+        self._exports.labels(signal, _result(well=well)).inc()
+
+    def before_gathering(self, update: Callable[[], None]) -> None:
+        """Have something brought up to date each time somebody asks; it must be quick and must not raise."""
+        self._before.append(update)
+
+    def gather(self) -> Iterable[Any]:
+        """Return all families of metrics, brought up to date."""
+        with self._gathering:
+            for update in self._before:
+                update()
+        return list(self.registry.collect())
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return everything in Prometheus's text format, or OpenMetrics with exemplars, and its content type.
+
+        Args:
+            accept: What the one who asks takes, as the header says.
+        """
+        encode, content_type = choose_encoder(accept)
+        with self._gathering:
+            for update in self._before:
+                update()
+        return encode(self.registry), content_type
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.facts.append(Fact(f"audio_extract_{name}_total", "counter", text, labels, "process"))
+        counter = Counter(f"audio_extract_{name}", text, labels, registry=self.registry)
+        # From the start, so that the first event is seen as an increase.
+        if labels and all(label in LABELS for label in labels):
+            for values in product(*(LABELS[label] for label in labels)):
+                counter.labels(*values)
+        return counter
+
+    def _gauge(self, name: str, text: str, *labels: str, scope: Scope = "process") -> Gauge:
+        self.facts.append(Fact(f"audio_extract_{name}", "gauge", text, labels, scope))
+        return Gauge(f"audio_extract_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        self.facts.append(Fact(f"audio_extract_{name}", "histogram", text, (), "process"))
+        return Histogram(f"audio_extract_{name}", text, buckets=buckets, registry=self.registry)
+
+
+def _result(*, well: bool) -> str:
+    return "success" if well else "failure"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audio_extract.tracker.values import (
         AuditEntry,
         Claim,
+        Milestones,
         Page,
         Placed,
         Recorded,
@@ -39,6 +40,7 @@ __all__ = [
     "Decision",
     "Event",
     "LeaseLostError",
+    "Milestones",
     "Owner",
     "Page",
     "Placed",

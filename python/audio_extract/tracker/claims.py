@@ -325,6 +325,7 @@ def _take(
         verified=_verified(row),
         expires_at=expires_at,
         transfer_id=transfer_id,
+        waiting_since=None if row["priority"] or row["completed_revision"] else row["discovered_at"],
         **{name: row[name] for name in RECORDING_FIELDS},
     )
 

@@ -11,11 +11,20 @@ from sqlalchemy import Select, func, literal, literal_column, or_, select, tuple
 
 from audio_extract.tracker.claims import PRIORITIES
 from audio_extract.tracker.columns import Moment, RowId
-from audio_extract.tracker.models import FAILED, audit_log, chunks, recordings, sync_history, transfers
+from audio_extract.tracker.models import (
+    FAILED,
+    audit_log,
+    chunks,
+    cursors,
+    recordings,
+    sync_history,
+    transfers,
+)
 from audio_extract.tracker.states import State
 from audio_extract.tracker.values import (
     AuditEntry,
     Day,
+    Milestones,
     Page,
     Placed,
     RecordingRow,
@@ -385,6 +394,29 @@ class Queries:
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
         return [SyncRun(**{name: row[name] for name in row if name != "id"}) for row in rows]
+
+    def milestones(self, cursor_names: Collection[str]) -> Milestones:
+        """Return when sources were last looked at with success, and recordings last found and stored.
+
+        Args:
+            cursor_names: Under which it is kept how far each source was read.
+        """
+        looked = select(cursors.c.updated_at).where(cursors.c.name.in_(cursor_names))
+        # Ids grow, so that no column without an index is looked through.
+        found = (
+            select(recordings.c.discovered_at)
+            .where(recordings.c.state != State.SKIPPED)
+            .order_by(recordings.c.id.desc())
+            .limit(1)
+        )
+        stored = select(func.max(recordings.c.state_changed_at)).where(recordings.c.state == State.COMPLETED)
+        with self._database.read() as connection:
+            times = connection.execute(looked).scalars().all()
+            return Milestones(
+                looked_at=min(times) if times and len(times) == len(cursor_names) else None,
+                found_at=connection.execute(found).scalar_one_or_none(),
+                stored_at=connection.execute(stored).scalar_one_or_none(),
+            )
 
     def _page(self, query: Select[Any], limit: int, cursor: str | None) -> Page:
         if cursor is not None:

@@ -107,6 +107,7 @@ class Claim:
         transfer_id: The attempt's row in ``transfers``.
         verified: Plan and CRC32C of what an earlier transfer of this revision stored under `object_name`.
         revision: None when only the earlier service knew it, as `created_at`: ask the source first.
+        waiting_since: When it was discovered; None: a person asked for it, or audio was stored before.
     """
 
     id: str
@@ -129,6 +130,7 @@ class Claim:
     md5: str | None
     sha256: str | None
     web_link: str | None
+    waiting_since: datetime | None = None
 
     def recording_fields(self) -> dict[str, Any]:
         """Return what makes a `sources.base.Recording` of it again, by the names there."""
@@ -208,6 +210,21 @@ class Recovered:
 
     pending: tuple[str, ...]
     quarantined: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Milestones:
+    """When things last went well; None: never.
+
+    Attributes:
+        looked_at: The source that was looked at longest ago was last looked at with success.
+        found_at: The newest wanted recording was found.
+        stored_at: Audio was last stored.
+    """
+
+    looked_at: datetime | None
+    found_at: datetime | None
+    stored_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

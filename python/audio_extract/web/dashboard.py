@@ -18,7 +18,6 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
 from audio_extract.web.access.forwarded import Forwarded
 from audio_extract.web.access.gate import Gate
 from audio_extract.web.access.login import Login
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from audio_extract.telemetry.metrics import Metrics
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import Day, RecordingRow, Stats
     from audio_extract.web.actions import Actions
@@ -117,6 +117,7 @@ class Dashboard:
         # Around Starlette, so that its answer to a bug has them too.
         return Forwarded(SafeHeaders(answering_requests, self.media_hosts), self.access.networks)
 
-    async def prometheus(self, _request: Request) -> Response:
+    async def prometheus(self, request: Request) -> Response:
         """``GET /metrics``."""
-        return Response(self.metrics.render(), media_type=CONTENT_TYPE)
+        body, content_type = self.metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})

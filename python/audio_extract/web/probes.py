@@ -12,7 +12,6 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from audio_extract.telemetry.metrics import CONTENT_TYPE, Metrics
 from audio_extract.web.headers import SafeHeaders
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, HealthMonitor, Status
 from audio_extract.web.problems import handlers
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
+
+    from audio_extract.telemetry.metrics import Metrics
 
 #: The names that existing probes read → our components. ``gcs`` is the destination, whatever its type.
 _CHECKS: Final = {"database": "database", "gcs": "storage", "drive": "drive", "ffmpeg": "ffmpeg"}
@@ -72,18 +73,21 @@ class Probes:
         }
         if failed:
             body["failed_checks"] = failed
+        self.metrics.probed("health", well=not failed)
         return JSONResponse(body, 503 if failed else 200)
 
     async def ready(self, _request: Request) -> Response:
         """``GET /ready``: recordings can be stored."""
         checks = await self._checks()
         ready = all(checks[name] for name in _NEEDED_TO_BE_READY)
+        self.metrics.probed("ready", well=ready)
         return JSONResponse(
             {"ready": ready, "checks": checks, "timestamp": self.now().isoformat()}, 200 if ready else 503
         )
 
     async def live(self, _request: Request) -> Response:
         """``GET /live``: the process answers. Depends on nothing outside it."""
+        self.metrics.probed("live", well=True)
         return JSONResponse(
             {
                 "alive": True,
@@ -92,9 +96,10 @@ class Probes:
             }
         )
 
-    async def prometheus(self, _request: Request) -> Response:
+    async def prometheus(self, request: Request) -> Response:
         """``GET /metrics``."""
-        return Response(self.metrics.render(), media_type=CONTENT_TYPE)
+        body, content_type = self.metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
 
     async def _checks(self) -> dict[str, bool]:
         components = await self.health.components_soon(wait_seconds=FIRST_RESULTS_SECONDS)
