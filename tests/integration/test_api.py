@@ -105,6 +105,9 @@ def test_cleaning_up_forgets_nothing_that_was_processed(shown: Shown, client: ht
     before = client.get("/api/stats").json()
     assert client.post("/api/cleanup", json={"days": 1}).json()["success"] is True
     assert client.get("/api/stats").json() == before
+    entry = shown.tracker.audit()[-1]
+    assert (entry.event, entry.actor, entry.recording_id) == ("cleaned_up", "dashboard", None)
+    assert entry.detail == {"days": 1, "deleted": 0}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +142,21 @@ def test_lists_are_limited_to_a_state_and_to_words_of_a_name(shown: Shown, clien
     assert "status: Input should be" in refused(client.get("/api/recent?status=broken"), 400)
     following = client.get("/api/recent?status=completed&q=r&limit=2").links["next"]["url"]
     assert [row["source_id"] for row in client.get(following).json()] == ["r2", "r1"]
+
+
+def test_recent_ones_are_limited_to_a_time(shown: Shown, client: httpx.Client) -> None:
+    def names(**query: Any) -> list[str]:
+        return [row["source_id"] for row in client.get("/api/recent", params=query).json()]
+
+    second = "2026-01-29T10:00:0{}+00:00"
+    assert names(since=second.format(2)) == ["r4", "r3", "r2"]
+    assert names(since=second.format(1), until=second.format(3)) == ["r2", "r1"]
+    # The same moment in another zone; days count only where no other beginning is named.
+    assert names(since="2026-01-29T15:30:03+05:30", days=1) == ["r4", "r3"]
+    assert names(since="0001-01-01T00:00:00+14:00", until=second.format(0)) == ["bad"]
+    assert "since: " in refused(client.get("/api/recent?since=2026-01-29T10:00:00"), 400)
+    following = client.get("/api/recent", params={"since": second.format(2), "limit": 2}).links["next"]["url"]
+    assert [row["source_id"] for row in client.get(following).json()] == ["r2"]
 
 
 def test_a_recording_comes_with_its_attempts_and_what_happened(shown: Shown, client: httpx.Client) -> None:

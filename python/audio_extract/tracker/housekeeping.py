@@ -99,10 +99,15 @@ class Housekeeping:
         with self._database.write() as connection:
             return legacy.take_over(connection, rows, now, actor=actor)
 
-    def cleanup(self, days: int, now: datetime) -> int:
+    def cleanup(self, days: int, now: datetime, *, actor: str | None = None) -> int:
         """Delete details older than some days: transfers but the last of each recording, and sync history.
 
         What says that a recording was processed is never deleted.
+
+        Args:
+            days: How many; 0 keeps everything.
+            now: The time.
+            actor: Who asks, for the audit log; None: the schedule, which is not in it.
 
         Returns:
             How many rows were deleted; none with 0 days, which keep everything.
@@ -115,6 +120,9 @@ class Housekeeping:
             count += connection.execute(
                 delete(sync_history).where(sync_history.c.started_at < before)
             ).rowcount
+            if actor is not None:
+                detail = {"days": days, "deleted": count}
+                history.record_event(connection, None, "cleaned_up", now, actor=actor, detail=detail)
             if self._database.file is not None:
                 # PostgreSQL keeps its statistics itself; without them SQLite takes the wrong index for lists.
                 connection.exec_driver_sql("PRAGMA optimize")

@@ -155,16 +155,30 @@ class Queries:
         days: int,
         states: Collection[State] = (),
         name: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int,
         cursor: str | None = None,
     ) -> Page:
         """Return recordings whose state changed in the last days, newest first, as `listing` does.
 
+        Args:
+            now: The time.
+            days: How many days.
+            states: As in `listing`.
+            name: As in `listing`.
+            since: From when instead.
+            until: Only those that changed before it.
+            limit: As in `listing`.
+            cursor: As in `listing`.
+
         Raises:
             ValueError: The cursor is not one of ours.
         """
         query = _limited(_rows(), states, name)
-        query = query.where(recordings.c.state_changed_at >= now - timedelta(days=days))
+        query = query.where(recordings.c.state_changed_at >= (since or now - timedelta(days=days)))
+        if until is not None:
+            query = query.where(recordings.c.state_changed_at < until)
         return self._page(query, limit, cursor)
 
     def failed(self, *, limit: int, cursor: str | None = None) -> Page:

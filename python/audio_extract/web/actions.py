@@ -64,9 +64,9 @@ class Actions:
         moved = self.tracker.retry([recording_id], self.now(), actor=actor, completed=True)
         return bool(self._due(moved))
 
-    def clean_up(self, days: int) -> int:
+    def clean_up(self, days: int, actor: str) -> int:
         """Delete details older than some days; returns how many rows."""
-        return self.tracker.cleanup(days, self.now())
+        return self.tracker.cleanup(days, self.now(), actor=actor)
 
     def fresh_link(self, storage_path: str) -> Link | None:
         """Make a new link to audio that is recorded as stored; None: nothing is, under this name.

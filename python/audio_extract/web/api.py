@@ -96,6 +96,8 @@ class Api:
                 days=query.days,
                 states=schemas.states_of(query.status),
                 name=query.q,
+                since=query.since,
+                until=query.until,
                 limit=query.limit,
                 cursor=query.cursor,
             ),
@@ -183,9 +185,8 @@ class Api:
         return _due(self._dashboard.actions.retry_failed(actor_of(given.request)))
 
     def _cleanup(self, given: Given) -> Reply:
-        return Reply(
-            schemas.CleanedUp(success=True, deleted=self._dashboard.actions.clean_up(given.body.days))
-        )
+        deleted = self._dashboard.actions.clean_up(given.body.days, actor_of(given.request))
+        return Reply(schemas.CleanedUp(success=True, deleted=deleted))
 
     async def _openapi(self, _request: Request) -> Response:
         return JSONResponse(self._document)

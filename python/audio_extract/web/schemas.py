@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, RootModel
 
 from audio_extract.tracker.states import State
 
@@ -22,6 +22,14 @@ def _no_other_kind(value: object) -> object:
     return value
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # the first or the last day of all, in another zone
+        return moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Number = Annotated[int, BeforeValidator(_no_other_kind)]
 Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT)]
 Id = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT, description="As lists show it.")]
@@ -62,6 +70,10 @@ class RecentQuery(ListQuery):
 
     days: int = Field(7, ge=1, le=36_500, description="Those that changed in the last days.")
     status: Status | None = Field(None, description="Only those in this state.")
+    since: Moment | None = Field(
+        None, description="Only those that changed then or later, in place of `days`; with a time zone."
+    )
+    until: Moment | None = Field(None, description="Only those that changed before it; with a time zone.")
     q: str = Field("", max_length=_LONGEST_TEXT, description="Only those whose name contains this.")
 
 

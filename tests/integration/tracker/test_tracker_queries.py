@@ -37,6 +37,10 @@ def test_recent_ones_are_newest_first_and_not_older_than_asked_for(tracker: Trac
     now = after(4 * DAY)
     assert ids(tracker.recent(now, days=2, limit=10)) == ["r004", "r003", "r002"]
     assert ids(tracker.recent(now, days=30, limit=2)) == ["r004", "r003"]
+    the_first = datetime.min.replace(tzinfo=UTC)
+    assert ids(tracker.recent(now, days=0, since=the_first, limit=2)) == ["r004", "r003"]
+    [newest] = tracker.recent(now, days=30, limit=1).rows
+    assert ids(tracker.recent(now, days=30, until=newest.state_changed_at, limit=2)) == ["r003", "r002"]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 12, 13])
