@@ -334,6 +334,7 @@ def test_a_name_is_text_on_the_page_and_in_headers(client: httpx.Client) -> None
     [
         "https://evil.example/",
         "//evil.example",
+        "///evil.example",
         "/\\evil.example",
         "/\t/evil.example",
         "\\\\evil",
