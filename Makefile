@@ -138,7 +138,7 @@ type-check: build ## mypy --strict, and the engine's stub against the engine
 	@$(BIN)/stubtest --mypy-config-file pyproject.toml audio_extract._engine
 
 ##@ Bench
-.PHONY: bench bench-rust bench-instructions bench-tracker bench-discovery mutants
+.PHONY: bench bench-rust bench-instructions bench-tracker bench-discovery bench-telemetry mutants
 bench: build ## Beside what people would use instead, in pairs; ARGS="--list", ARGS="--only NAME --pairs N"
 	@PYTHONPATH=benches $(PYTHON) -m bench $(ARGS)
 
@@ -157,6 +157,9 @@ bench-instructions: ## Instructions of each stage, which a busy machine does not
 
 bench-tracker: build ## The tracker's questions with a million recordings; ARGS="--database sqlite"
 	@PYTHONPATH=tests $(PYTHON) benches/tracker.py $(ARGS)
+
+bench-telemetry: build ## CPU seconds with traces and without, in pairs; ARGS="--pairs N"
+	@PYTHONPATH=tests $(PYTHON) benches/telemetry.py $(ARGS)
 
 bench-discovery: build ## Looking for recordings when a hundred thousand are known: requests, seconds, memory
 	@$(PYTHON) benches/discovery.py $(ARGS)
