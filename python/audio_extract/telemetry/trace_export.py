@@ -104,7 +104,9 @@ def configure_traces(
             else _otlp(endpoint, cloud_project=cloud_project, cloud_token=cloud_token, cloud_url=cloud_url)
         )
         provider.add_span_processor(BatchSpanProcessor(made))
-    return Traces(provider)
+    from audio_extract.telemetry.calls import Calls
+
+    return Traces(provider, undo=Calls(provider.get_tracer("audio_extract.calls")).watch())
 
 
 def _from_environment() -> bool:
