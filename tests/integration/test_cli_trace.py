@@ -10,7 +10,9 @@ import httpx
 import pytest
 import yaml
 
+from audio_extract.cli.trace import trace_link
 from audio_extract.cli.waterfall import print_waterfall
+from audio_extract.settings import load_settings
 from support.cli import run_cli
 from support.engine import make_recording
 from support.reports import SECOND, transfer_report
@@ -66,6 +68,19 @@ def test_a_profile_is_shown_beside_the_result_and_stdout_stays_clean(tmp_path: P
     assert done.out == f"{recording.with_suffix('.mp3')}\n"
     assert "extract.decode" in done.err
     assert "━" in done.err
+
+
+def test_a_trace_is_linked_where_the_settings_say_or_to_a_jaeger_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def link(**telemetry: str) -> str | None:
+        return trace_link(load_settings(overrides={"telemetry": telemetry}, environ={}), "ab")
+
+    assert link(trace_url="https://traces/{trace_id}?wide") == "https://traces/ab?wide"
+    assert link(otlp_endpoint="http://elsewhere:4318") is None
+    assert link(otlp_endpoint="http://localhost:4318") == "http://localhost:16686/trace/ab"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    assert link() == "http://localhost:16686/trace/ab"
 
 
 def test_a_bar_stands_where_its_stage_was_and_events_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

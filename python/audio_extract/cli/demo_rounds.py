@@ -15,6 +15,7 @@ from urllib.request import urlopen
 from audio_extract.cli.assembly import open_service, open_traces, set_up_logs
 from audio_extract.cli.demo_stage import PREFIX
 from audio_extract.cli.serving import web_server
+from audio_extract.cli.trace import trace_link
 from audio_extract.cli.verification import Verifier, same_objects
 from audio_extract.failure_texts import failure_text
 
@@ -90,6 +91,7 @@ class Rounds:
                 self._stored += 1
             elif not problems:
                 self._failed += 1
+        self._say_trace(service)
         yield from (f"looking for recordings: {error.message}" for error in report.source_errors)
         if len(verifier.objects()) != len(self._stage.good):
             yield f"the bucket holds {len(verifier.objects())} audio objects, not {len(self._stage.good)}"
@@ -142,6 +144,12 @@ class Rounds:
             self._invocation.say(f"stored  {name}")
         else:
             self._invocation.say(f"failed  {failure_text(outcome.error.code, name, outcome.error.message)}")
+
+    def _say_trace(self, service: Service) -> None:
+        stored = service.tracker.find(self._stage.good[0].source_id)
+        if stored is not None and stored.trace_id is not None:
+            link = trace_link(self._stage.settings, stored.trace_id) or stored.trace_id
+            self._invocation.say(f"the trace of {stored.name}: {link}")
 
     def _forget_everything(self) -> None:
         for path in self._stage.folder.glob("audio-extract.db*"):

@@ -173,6 +173,7 @@ def web_server(
     from audio_extract.web.health import HealthMonitor, Status, overall
     from audio_extract.web.probes import Probes
     from audio_extract.web.server import Listener, WebServer
+    from audio_extract.web.traced import TracedRequests
 
     monitoring = service.settings.monitoring
     cache = listing_cache(service.settings)
@@ -228,7 +229,9 @@ def web_server(
         listeners.append(
             Listener(
                 "dashboard",
-                dashboard.app(),
+                TracedRequests(dashboard.app(), service.traces)
+                if service.traces.enabled
+                else dashboard.app(),
                 monitoring.dashboard_host,
                 monitoring.dashboard_port,
                 "monitoring.dashboard_port",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -47,8 +49,7 @@ def show(
             code="tracker.not_found",
         )
     trace_id = found.get("trace_id") or row.trace_id
-    template = settings.telemetry.trace_url
-    link = template.replace("{trace_id}", trace_id) if template and trace_id else None
+    link = trace_link(settings, trace_id) if trace_id else None
     if as_json:
         answer = {"id": row.id, "trace_id": trace_id, "trace_url": link, "stages": found["stages"]}
         typer.echo(json.dumps(answer, ensure_ascii=False))
@@ -56,6 +57,22 @@ def show(
     print_waterfall(found["stages"])
     if trace_id:
         typer.echo(f"trace {link or trace_id}")
+
+
+def trace_link(settings: Settings, trace_id: str) -> str | None:
+    """Return where a trace can be looked at; None: nobody said.
+
+    A receiver of this machine is taken for a Jaeger, whose page is on port 16686.
+    """
+    template = settings.telemetry.trace_url
+    if template is None:
+        names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        endpoint = next((os.environ[name] for name in names if os.environ.get(name)), None)
+        host = urlsplit(endpoint or settings.telemetry.otlp_endpoint or "").hostname
+        if host not in {"localhost", "127.0.0.1", "::1"}:
+            return None
+        template = "http://localhost:16686/trace/{trace_id}"
+    return template.replace("{trace_id}", trace_id)
 
 
 def _processing_log(settings: Settings, row: RecordingRow, invocation: Invocation) -> dict[str, Any] | None:

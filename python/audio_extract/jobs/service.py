@@ -91,7 +91,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.now = now
         self.schedule = Schedule()
-        self._traces = traces or Traces()
+        self.traces = traces or Traces()
         self._queue = queue
         self._worker: QueueWorker | None = None
         self._watches: list[FolderWatch] = []
@@ -101,7 +101,7 @@ class Service:
             tracker=tracker,
             sources=self.sources,
             discoverer=tracker.discoverer() if queue is not None else None,
-            traces=self._traces,
+            traces=self.traces,
             metrics=self.metrics,
             now=now,
         )
@@ -111,7 +111,7 @@ class Service:
             sources={source.name: source for source in self.sources},
             storage=storage,
             ffmpeg=ffmpeg,
-            traces=self._traces,
+            traces=self.traces,
             metrics=self.metrics,
             now=now,
         )
@@ -237,7 +237,7 @@ class Service:
         self._lookout.release()
         if self._renewal is not None:
             self._renewal.set()
-        self._traces.flush()
+        self.traces.flush()
         _log.info("the service has ended", extra={"event": "service.stopped"})
         return finished
 

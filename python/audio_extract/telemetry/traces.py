@@ -169,9 +169,16 @@ class Traces:
         return TransferSpan(self._tracer, span)
 
     @contextmanager
-    def span(self, name: str, attributes: Attributes | None = None) -> Iterator[Span]:
-        """Time something else, for example ``discovery``; a child of the span that runs."""
-        with _timed(self._tracer, name, attributes or {}) as span:
+    def span(
+        self,
+        name: str,
+        attributes: Attributes | None = None,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        context: otel_context.Context | None = None,
+    ) -> Iterator[Span]:
+        """Time something else, for example ``discovery``; a child of what runs, or of `context`'s span."""
+        with _timed(self._tracer, name, attributes or {}, context, kind) as span:
             yield span
 
     def flush(self) -> None:
@@ -210,12 +217,17 @@ def _link(trace_id: str, relation: str) -> Link:
 
 @contextmanager
 def _timed(
-    tracer: trace.Tracer, name: str, attributes: Attributes, context: otel_context.Context | None = None
+    tracer: trace.Tracer,
+    name: str,
+    attributes: Attributes,
+    context: otel_context.Context | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
 ) -> Iterator[Span]:
     # The SDK would add the error with its message and stack as they are; ours are redacted.
     with tracer.start_as_current_span(
         name,
         context=context,
+        kind=kind,
         attributes=_safe(attributes),
         record_exception=False,
         set_status_on_exception=False,
