@@ -22,6 +22,7 @@ import yaml
 
 from audio_extract.emulator.samples import generate
 from support.cli import Outcome, environment, run_cli
+from support.databases import restartable_postgresql
 from support.engine import wait_until
 from support.legacy import make_legacy
 from support.otlp import receiver
@@ -464,6 +465,27 @@ def test_the_page_is_opened_where_that_is_wanted_at_an_address_that_leads_there_
         child.send_signal(signal.SIGTERM)
         assert child.wait(60) == 0
     assert opened.exists() == bool(words or setting)
+
+
+def test_the_service_ends_on_sigterm_while_the_database_hangs(site: Site) -> None:
+    with restartable_postgresql() as server:
+        site.configure(
+            {
+                "monitoring": {"database_path": server.url},
+                "google_drive": {"check_interval_seconds": 10},
+            }
+        )
+        with serving(site, "audio_extract", "run") as child:
+            wait_until(lambda: address(site, "health") is not None, 60)
+            page = address(site, "dashboard")
+            wait_until(lambda: httpx.get(f"{page}/api/stats").status_code == 200, 30)
+            with server.stalled():
+                health = f"{page}/api/health"
+                assert wait_until(
+                    lambda: httpx.get(health).json()["components"]["database"]["status"] == "unhealthy", 60
+                )
+                child.send_signal(signal.SIGTERM)
+                assert child.wait(40) == 0
 
 
 def test_where_there_is_no_browser_that_is_said_and_the_service_runs(site: Site) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 
 import typer
 
@@ -35,6 +37,8 @@ app = typer.Typer(
     "permission · 4 nothing to do · 5 temporary, try again · 70 a bug · 130/143 interrupted.",
 )
 
+#: How long threads may take to end after the command has.
+_LAST_SECONDS = 5.0
 _ONE_FILE = "One recording, now"
 _SERVICE = "The service"
 _TRACKER = "What is known"
@@ -80,6 +84,28 @@ def _open_standard_streams() -> None:
 def run() -> None:
     """Run the command line and end the process with the exit code of the contract."""
     _open_standard_streams()
+    try:
+        _carry_out()
+    except SystemExit as end:
+        _end_in_time(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def _end_in_time(code: int) -> None:
+    """Let the interpreter wait only so long for threads that hang.
+
+    Whatever had to be done is done. A thread that waits for a database server that is stopped would keep the
+    process for ever: nothing ends a thread from outside, and the interpreter waits for its executors'.
+    """
+
+    def end() -> None:
+        time.sleep(_LAST_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
+
+
+def _carry_out() -> None:
     if sys.argv[1:2] == ["monitor"]:
         # The executable is no Python that could be asked for the module.
         from audio_extract.cli import monitor
