@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from audio_extract.telemetry.redaction import redact
+
 
 class AudioExtractError(Exception):
     """Base of all errors this program raises on purpose.
@@ -35,13 +37,15 @@ class AudioExtractError(Exception):
         status: int | None = None,
         ffmpeg_tail: str | None = None,
     ) -> None:
+        # Servers echo what they were sent: what is kept, shown and sent on is free of secrets from here on.
+        message = redact(message)
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.attempts = attempts
         self.retry_after_seconds = retry_after_seconds
         self.status = status
-        self.ffmpeg_tail = ffmpeg_tail
+        self.ffmpeg_tail = None if ffmpeg_tail is None else redact(ffmpeg_tail)
 
 
 class TransientError(AudioExtractError):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,3 +121,55 @@ def test_the_line_of_a_span_carries_its_ids(tmp_path: Path) -> None:
     [line] = lines(file)
     assert line["trace_id"] == f"{0xABC:032x}"
     assert line["span_id"] == f"{0xDEF:016x}"
+
+
+def test_a_log_file_that_cannot_be_written_is_said_once_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocking = tmp_path / "logs"
+    blocking.write_text("a file where a folder should be")
+    configure_logs(console="text", file=blocking / "audio-extract.log")
+    logging.getLogger("x").info("one")
+    logging.getLogger("x").info("two")
+    said = capsys.readouterr().err
+    assert said.count("cannot be written") == 1
+    assert "one" in said
+    assert "two" in said
+    # Once it can be written it is.
+    blocking.unlink()
+    logging.getLogger("x").info("three")
+    assert [
+        json.loads(line)["message"] for line in (blocking / "audio-extract.log").read_text().splitlines()
+    ] == ["three"]
+
+
+def test_a_full_disk_under_the_log_file_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(console="text", file=Path("/dev/full"))
+    for number in range(3):
+        logging.getLogger("x").info("line %d", number)
+    said = capsys.readouterr().err
+    assert said.count("No space left on device") == 1
+    assert "Traceback" not in said
+    assert "line 2" in said
+
+
+def test_nobody_who_reads_stderr_is_no_reason_to_stop() -> None:
+    program = (
+        "import logging, os, sys\n"
+        "from audio_extract.telemetry.logs import configure_logs\n"
+        "configure_logs(console='text')\n"
+        "reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 2)\n"
+        "logging.getLogger('x').warning('into the void'); sys.stderr = None\n"
+        "print('goes on')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "goes on\n")
+
+
+def test_what_any_library_says_during_a_transfer_names_the_recording(tmp_path: Path) -> None:
+    configure_logs(console=None, file=tmp_path / "log")
+    with structlog.contextvars.bound_contextvars(recording_id="7"):
+        logging.getLogger("googleapiclient").warning("slow")
+    logging.getLogger("x").warning("after")
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["recording_id"] for line in lines] == ["7", None]

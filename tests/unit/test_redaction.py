@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio_extract.exceptions import TransientError
+from audio_extract.telemetry import redaction
 from audio_extract.telemetry.redaction import MASK, redact, redact_value
 
 SECRETS = {
@@ -64,3 +66,30 @@ def test_numbers_under_a_secret_name_stay_numbers() -> None:
 def test_masking_twice_changes_nothing_more(text: str) -> None:
     once = redact(text)
     assert redact(once) == once
+
+
+def test_what_settings_declare_secret_is_masked_whatever_it_looks_like(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redaction, "_known", ())
+    redaction.protect(
+        [
+            "plainsecret",
+            "plainsecret-and-more",
+            "https://me:pass%2Fword@example.com/hooks/T0123456789?x=querysecret",
+            "short",
+        ]
+    )
+    text = (
+        "plainsecret plainsecret-and-more example.com/hooks/T0123456789?y=querysecret "
+        "pass/word pass%2Fword short"
+    )
+    assert redaction.redact(text) == (
+        "[redacted] [redacted] example.com/hooks/[redacted]?y=[redacted] [redacted] [redacted] short"
+    )
+
+
+def test_the_message_of_an_error_holds_no_secret_that_a_server_echoes() -> None:
+    error = TransientError("it said: Bearer abcdefgh12345678", ffmpeg_tail="?access_token=abc")
+    assert error.message == str(error) == "it said: Bearer [redacted]"
+    assert error.ffmpeg_tail == "?access_token=[redacted]"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from audio_extract import _engine, plan
 from audio_extract.exceptions import AudioExtractError, CancelledError, DestinationExistsError, InternalError
 from audio_extract.jobs.adoption import Standing, judge, object_metadata
@@ -93,7 +95,8 @@ class TransferJob:
         span = self._span(claim, attributes)
         report: list[TransferReport] = []
         try:
-            with span:
+            # Whatever a library says meanwhile in this thread belongs to this recording.
+            with structlog.contextvars.bound_contextvars(recording_id=claim.id), span:
                 adopted = self._attempt(active, span, report)
             outcome = Outcome(claim, State.COMPLETED, adopted=adopted)
         except LeaseLostError:

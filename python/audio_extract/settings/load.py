@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from audio_extract.settings.document import find_file, read_file, substituted
 from audio_extract.settings.model import Settings, contradictions
 from audio_extract.settings.problems import Problems, unknown_key
+from audio_extract.telemetry.redaction import protect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -90,9 +91,31 @@ def load_settings(
         problems.add((), sentence)
     problems.raise_if_any()
     assert settings is not None  # noqa: S101 - a validation error is always a problem
+    protect(_secret_texts(settings))
+    protect(
+        value
+        for name in environ
+        if name.startswith("OTEL_EXPORTER_OTLP") and name.endswith("HEADERS")
+        for _, value in parse_qsl(environ[name].replace(",", "&"))
+    )
     return settings.with_surroundings(
         drive_emulator_host=drive, storage_emulator_host=storage, config_path=path
     )
+
+
+def _secret_texts(value: object) -> Iterator[str]:
+    """Every value that is declared secret, wherever it stands in the settings."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for _, inner in value:
+            yield from _secret_texts(inner)
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _secret_texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _secret_texts(inner)
 
 
 def _from_environment(

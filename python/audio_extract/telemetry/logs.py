@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
-from typing import TYPE_CHECKING, Any, Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import structlog
 
@@ -22,7 +24,6 @@ from audio_extract.telemetry.redaction import redact_value
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-    from pathlib import Path
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -54,13 +55,13 @@ def configure_logs(
     """
     handlers: list[logging.Handler] = []
     if console is not None:
-        stream = logging.StreamHandler(sys.stderr)
+        stream = _Console(sys.stderr)
         stream.setFormatter(_formatter(console, colors=sys.stderr.isatty()))
         handlers.append(stream)
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        rotating = RotatingFileHandler(
-            file, maxBytes=file_max_bytes, backupCount=file_backups, encoding="utf-8"
+        # Opened with the first line: one that cannot be opened is told like one that cannot be written.
+        rotating = _LogFile(
+            file, maxBytes=file_max_bytes, backupCount=file_backups, encoding="utf-8", delay=True
         )
         rotating.setFormatter(_formatter("json", colors=False))
         handlers.append(rotating)
@@ -84,6 +85,65 @@ def configure_logs(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Stderr. When nobody reads it any more, or its disk is full, the work goes on without lines."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Stay quiet where lines cannot be written: there is nowhere to say so."""
+        # A closed stream is a ValueError.
+        if not isinstance(sys.exception(), OSError | ValueError):
+            super().handleError(record)
+
+
+class _LogFile(RotatingFileHandler):
+    """The rotating file. While it cannot be written the work goes on; that is said once on the console."""
+
+    _has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, opening the file again where it was not there."""
+        try:
+            self.acquire()
+            if self.stream is None:
+                Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+                self.stream = self._open()
+            if self.shouldRollover(record):
+                self.doRollover()
+            self.stream.write(self.format(record) + self.terminator)
+            self.stream.flush()
+        except OSError as error:
+            self._failed(error)
+        except Exception:  # noqa: BLE001 - as logging does: a line must not end what it tells of
+            self.handleError(record)
+        else:
+            self._has_failed = False
+        finally:
+            self.release()
+
+    def _failed(self, error: OSError) -> None:
+        # What could not be written would be written with the next line, again in vain; it is dropped.
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+        if self._has_failed:
+            return
+        self._has_failed = True
+        said = logging.LogRecord(
+            __name__,
+            logging.WARNING,
+            __file__,
+            0,
+            "the log file %s cannot be written (%s): lines go to the console only until it can",
+            (self.baseFilename, error.strerror),
+            None,
+        )
+        said.event = "log.file_failed"
+        for handler in logging.getLogger().handlers:
+            if handler is not self:
+                handler.handle(said)
 
 
 def _formatter(form: Format, *, colors: bool) -> logging.Formatter:

@@ -1,16 +1,18 @@
 """Removes secrets from any text before it leaves the program.
 
 Applied at the root of logging, to span attributes and to what the command line prints, so that no caller has
-to remember it. It knows shapes (bearer tokens, signed URLs, upload sessions, keys, passwords in URLs); a
-value that has none of these shapes is a secret only where its name says so, see :func:`redact_value`.
+to remember it. It knows shapes (bearer tokens, signed URLs, upload sessions, keys, passwords in URLs), and
+the values that settings declare secret, see :func:`protect`. Any other value is a secret only where its
+name says so, see :func:`redact_value`.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 MASK: Final = "[redacted]"
 
@@ -51,8 +53,48 @@ _PATTERNS: Final = (
 )
 
 
+#: Shorter ones are words, and masking them would spoil what is said.
+_LEAST_KNOWN: Final = 8
+#: Longest first, so that of one that begins with another nothing is left.
+_known: tuple[str, ...] = ()
+
+
+def protect(secrets: Iterable[str]) -> None:
+    """Mask these values from now on wherever they stand, whatever they look like.
+
+    Of a URL only what can be secret counts: password, query, and the long parts of its path. Its host is not.
+
+    Args:
+        secrets: Values of settings and variables that are secret.
+    """
+    global _known  # noqa: PLW0603 - replaced as a whole, so that no thread sees half of it
+    parts = {part for secret in secrets for part in _secret_parts(secret) if len(part) >= _LEAST_KNOWN}
+    quoted = {quote(part, safe="") for part in parts}
+    _known = tuple(sorted({*_known, *parts, *quoted}, key=len, reverse=True))
+
+
+def _secret_parts(secret: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(secret)
+        password = parts.password
+    except ValueError:
+        # Not a URL, whatever it looks like.
+        yield secret
+        return
+    if not parts.netloc:
+        yield secret
+        return
+    if password:
+        yield unquote(password)
+    yield from (value for _, value in parse_qsl(parts.query))
+    yield from (piece for piece in unquote(parts.path).split("/") if len(piece) > _LEAST_KNOWN)
+
+
 def redact(text: str) -> str:
-    """Return ``text`` with everything that has the shape of a secret masked."""
+    """Return ``text`` with what is known to be secret, and what has the shape of a secret, masked."""
+    for secret in _known:
+        if secret in text:
+            text = text.replace(secret, MASK)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
