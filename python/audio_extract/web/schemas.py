@@ -248,7 +248,7 @@ class RefreshUrl(Body):
 
 
 class FreshUrl(Answer):
-    """A link that works without signing in."""
+    """A link to audio: of a bucket, for whoever has it; of a folder, through this server and its sign-in."""
 
     url: str
     expires_at: datetime | None = Field(description="Null: it does not expire.")
