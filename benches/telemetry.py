@@ -1,7 +1,8 @@
 """What traces cost: CPU seconds of the same round with and without them, in pairs.
 
 Emulators and the receiver of traces run in a process of their own, which is not measured. Each side is a new
-process: the service in it stores one recording to warm up, then the measured ones; FFmpeg counts. The order
+process: the service in it stores one recording to warm up, then the measured ones. What is compared is the
+process's own CPU, as a share of all with FFmpeg, which does the same either way. The order
 within a pair alternates. Ends with 1 when the median of the ratios is above the bound.
 """
 
@@ -47,10 +48,10 @@ def serve(recording: Path, count: int) -> None:
         sys.stdin.read()
 
 
-def cpu_seconds() -> float:
-    """CPU of this process and of the FFmpegs that ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+def cpu_seconds(who: int) -> float:
+    """CPU of this process, or of the FFmpegs that ended."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
 
 
 def side(where: dict[str, Any], *, traced: bool, scratch: str) -> None:
@@ -59,7 +60,7 @@ def side(where: dict[str, Any], *, traced: bool, scratch: str) -> None:
     from audio_extract.settings import load_settings
 
     environ = {"DRIVE_EMULATOR_HOST": where["drive"], "STORAGE_EMULATOR_HOST": where["storage"]}
-    took = 0.0
+    took = (0.0, 0.0)
     for number, folder in enumerate(where["folders"]):
         settings = load_settings(
             overrides={
@@ -71,15 +72,16 @@ def side(where: dict[str, Any], *, traced: bool, scratch: str) -> None:
             },
             environ=environ,
         )
-        before = cpu_seconds()
+        before = cpu_seconds(resource.RUSAGE_SELF), cpu_seconds(resource.RUSAGE_CHILDREN)
         traces = open_traces(settings)
         with open_service(settings, traces=traces) as service:
             report = service.run_once()
         traces.close()
-        took = cpu_seconds() - before
+        after = cpu_seconds(resource.RUSAGE_SELF), cpu_seconds(resource.RUSAGE_CHILDREN)
+        took = after[0] - before[0], after[1] - before[1]
         if report.failures or not report.completed or traces.enabled != traced:
             sys.exit(f"not stored as wanted: {report}")
-    print(took)
+    print(*took)
 
 
 def interval(ratios: list[float]) -> tuple[float, float]:
@@ -134,9 +136,13 @@ def measure(pairs: int, recordings: int, seconds: int) -> int:
                         capture_output=True,
                         text=True,
                     )
-                    took[which] = float(answer.stdout.split()[-1])
-                ratios.append(took["on"] / took["off"])
-                print(f"  {number + 1:2}/{pairs}: off {took['off']:.2f} s, on {took['on']:.2f} s CPU")
+                    own, children = map(float, answer.stdout.split()[-2:])
+                    took[which] = (own, own + children)
+                # FFmpeg knows nothing of traces, and its seconds vary most.
+                ratios.append(1 + (took["on"][0] - took["off"][0]) / took["off"][1])
+                print(
+                    f"  {number + 1:2}/{pairs}: off {took['off'][0]:.2f} s of {took['off'][1]:.2f} s CPU, on {took['on'][0]:.2f} s"
+                )
             assert server.stdin is not None
             server.stdin.close()
     low, high = interval(ratios)
