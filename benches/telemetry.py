@@ -140,9 +140,8 @@ def measure(pairs: int, recordings: int, seconds: int) -> int:
                     took[which] = (own, own + children)
                 # FFmpeg knows nothing of traces, and its seconds vary most.
                 ratios.append(1 + (took["on"][0] - took["off"][0]) / took["off"][1])
-                print(
-                    f"  {number + 1:2}/{pairs}: off {took['off'][0]:.2f} s of {took['off'][1]:.2f} s CPU, on {took['on'][0]:.2f} s"
-                )
+                (off, whole), (on, _) = took["off"], took["on"]
+                print(f"  {number + 1:2}/{pairs}: off {off:.2f} s of {whole:.2f} s CPU, on {on:.2f} s")
             assert server.stdin is not None
             server.stdin.close()
     low, high = interval(ratios)
