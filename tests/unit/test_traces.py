@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from audio_extract.exceptions import ConfigurationError, TransientError
+from audio_extract.telemetry.metrics import Metrics
 from audio_extract.telemetry.trace_export import configure_traces, traces_wanted
 from audio_extract.telemetry.trace_sdk import SDK_LOGGERS
 from audio_extract.telemetry.traces import Traces, trace_id_of
@@ -207,12 +208,16 @@ def test_a_receiver_that_refuses_is_said_once_and_so_is_that_it_is_back(
     with receiver() as made:
         made.answers = [403, 403, 200]
         traces = configure_traces(endpoint=made.url)
+        metrics = Metrics()
+        traces.on_export(lambda well: metrics.exported("traces", well=well))
         for _ in range(3):
             with traces.transfer(attributes={}):
                 pass
             traces.flush()
         traces.close()
     assert [record.event for record in caplog.records] == ["traces.not_sent", "traces.sent_again"]
+    counted = [line for line in metrics.render().decode().splitlines() if "telemetry_exports_total{" in line]
+    assert sorted(line.rsplit(" ", 1)[1] for line in counted if 'signal="traces"' in line) == ["1.0", "2.0"]
 
 
 def test_a_receiver_that_hangs_holds_up_neither_transfers_nor_the_end(

@@ -50,6 +50,8 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     storage = StorageFactory.create(settings)
     metrics = Metrics()
     metrics.set_build(version=metadata.version("audio-extract"), engine=_engine.__version__)
+    if traces is not None:
+        traces.on_export(lambda well: metrics.exported("traces", well=well))
     notifiers = Notifiers.from_settings(settings)
     with ExitStack() as stack:
         stack.callback(notifiers.close)

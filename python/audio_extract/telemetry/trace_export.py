@@ -14,7 +14,7 @@ from audio_extract.exceptions import ConfigurationError
 from audio_extract.telemetry.traces import Traces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -97,16 +97,25 @@ def configure_traces(
     if processor is not None:
         provider.add_span_processor(processor)
         return Traces(provider)
+    listeners: list[Callable[[bool], None]] = []
     for exporter in _exporters() or ("otlp",):
         made = (
             _console()
             if exporter == "console"
-            else _otlp(endpoint, cloud_project=cloud_project, cloud_token=cloud_token, cloud_url=cloud_url)
+            else _otlp(
+                endpoint,
+                cloud_project=cloud_project,
+                cloud_token=cloud_token,
+                cloud_url=cloud_url,
+                listeners=listeners,
+            )
         )
         provider.add_span_processor(BatchSpanProcessor(made))
     from audio_extract.telemetry.calls import Calls
 
-    return Traces(provider, undo=Calls(provider.get_tracer("audio_extract.calls")).watch())
+    return Traces(
+        provider, undo=Calls(provider.get_tracer("audio_extract.calls")).watch(), listeners=listeners
+    )
 
 
 def _from_environment() -> bool:
@@ -139,6 +148,7 @@ def _otlp(
     cloud_project: str | None,
     cloud_token: Callable[[], tuple[str, float]] | None,
     cloud_url: str,
+    listeners: Sequence[Callable[[bool], None]],
 ) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
@@ -151,7 +161,7 @@ def _otlp(
             session=signed_session(cloud_token),
             headers={"x-goog-user-project": cloud_project},
         )
-        return SayingOnce(exporter, "Cloud Trace")
+        return SayingOnce(exporter, "Cloud Trace", listeners)
     url = None if _from_environment() or endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
     where = next((os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)), endpoint)
-    return SayingOnce(OTLPSpanExporter(endpoint=url), where or "localhost:4318")
+    return SayingOnce(OTLPSpanExporter(endpoint=url), where or "localhost:4318", listeners)

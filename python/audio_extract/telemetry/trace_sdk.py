@@ -48,10 +48,14 @@ class SayingOnce(SpanExporter):
     Args:
         exporter: Sends.
         where: Where to, for the warning.
+        listeners: Told of each export whether it went well; may be added to later.
     """
 
-    def __init__(self, exporter: SpanExporter, where: str) -> None:
+    def __init__(
+        self, exporter: SpanExporter, where: str, listeners: Sequence[Callable[[bool], None]] = ()
+    ) -> None:
         self._exporter = exporter
+        self._listeners = listeners
         self._where = redact(where)
         self._is_away = False
         for name in SDK_LOGGERS:
@@ -59,6 +63,12 @@ class SayingOnce(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send them; says when that begins to fail and when it works again."""
+        result = self._sent(spans)
+        for told in self._listeners:
+            told(result is SpanExportResult.SUCCESS)
+        return result
+
+    def _sent(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and no transfer minds

@@ -134,11 +134,17 @@ class Traces:
     Args:
         provider: Takes the spans; None: they go nowhere.
         undo: Called at the end, to take away what was put into other libraries.
+        listeners: Where the exporter looks for who is told of each export.
     """
 
     def __init__(
-        self, provider: TracerProvider | None = None, *, undo: Callable[[], None] | None = None
+        self,
+        provider: TracerProvider | None = None,
+        *,
+        undo: Callable[[], None] | None = None,
+        listeners: list[Callable[[bool], None]] | None = None,
     ) -> None:
+        self._listeners = [] if listeners is None else listeners
         self._provider = provider
         self._undo = undo
         self._unsent = False
@@ -149,6 +155,10 @@ class Traces:
     def enabled(self) -> bool:
         """Whether spans go anywhere."""
         return self._provider is not None
+
+    def on_export(self, told: Callable[[bool], None]) -> None:
+        """Tell somebody of each export, whether it went well; in the exporter's thread, must not raise."""
+        self._listeners.append(told)
 
     def transfer(
         self, *, attributes: Attributes, discovered_in: str | None = None, earlier: Sequence[str] = ()
