@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from audio_extract.web.access.policy import Access
 from support.access import OTHERS, PASSWORD, USERS, Clock, Guarded, guarded, security
 from support.dashboard import NOW
+from support.engine import wait_until
 
 #: A name that the browser is told to look up on this machine, so that it is no "secure context" for it.
 HOST = "audio.example.com"
@@ -71,7 +72,7 @@ def test_a_person_signs_in_acts_and_signs_out(elsewhere: Browser, page: Guarded,
     shown.get_by_role("button", name="Retry").first.click()
     # Without Sec-Fetch-Site, which browsers send to secure places only: Origin has to do.
     expect(shown.locator("main")).to_contain_text("pending")
-    assert page.shown.tracker.audit(bad)[-1].actor == "ann"
+    assert wait_until(lambda: page.shown.tracker.audit(bad)[-1].actor == "ann", 20)
     shown.get_by_role("button", name="Sign out").click()
     expect(shown).to_have_url(f"{address(page)}/login")
     shown.goto("/")

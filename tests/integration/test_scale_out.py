@@ -211,7 +211,7 @@ def test_only_one_of_several_services_looks_for_recordings_and_the_next_one_when
         [said] = [line for line in caplog.records if getattr(line, "event", "") == "discovery.elsewhere"]
         assert said.levelno == logging.DEBUG
         # Its page and its metrics say what there is to do all the same.
-        assert b'queue_depth{state="pending"} 1.0' in two.metrics.render()
+        assert b'queue_depth{state="pending"} 1.0' in two.metrics.render()[0]
         one.stop()
         assert two.run_once().found == 1
 

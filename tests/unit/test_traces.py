@@ -216,7 +216,9 @@ def test_a_receiver_that_refuses_is_said_once_and_so_is_that_it_is_back(
             traces.flush()
         traces.close()
     assert [record.event for record in caplog.records] == ["traces.not_sent", "traces.sent_again"]
-    counted = [line for line in metrics.render().decode().splitlines() if "telemetry_exports_total{" in line]
+    counted = [
+        line for line in metrics.render()[0].decode().splitlines() if "telemetry_exports_total{" in line
+    ]
     assert sorted(line.rsplit(" ", 1)[1] for line in counted if 'signal="traces"' in line) == ["1.0", "2.0"]
 
 
