@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from audio_extract.exceptions import TransientError
 from audio_extract.web.remembered import Remembered
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.time = 0.0
-        self.cost = 0.0
-        self.asked = 0
+    """Time, and a question that costs some of it."""
 
-    def __call__(self) -> float:
-        return self.time
+    def __init__(self, cost: float = 0.0) -> None:
+        self.time = 0.0
+        self.cost = cost
+        self.asked = 0
+        self.works: list[Callable[[], None]] = []
+        self.remembered = Remembered(self.ask, monotonic=lambda: self.time, later=self.works.append)
 
     def ask(self) -> int:
         self.time += self.cost
@@ -24,54 +27,72 @@ class Clock:
         return self.asked
 
 
-@pytest.mark.parametrize(("cost", "kept"), [(0.0, 0.0), (0.1, 2.0), (0.134, 2.68), (1.0, 3.0)])
+@pytest.mark.parametrize(("cost", "kept"), [(0.1, 2.0), (0.134, 2.68), (1.0, 3.0)])
 def test_an_answer_is_kept_twenty_times_as_long_as_it_took_but_no_more_than_three_seconds(
     cost: float, kept: float
 ) -> None:
-    clock = Clock()
-    clock.cost = cost
-    remembered = Remembered(clock.ask, monotonic=clock)
-    assert remembered() == 1
-    if kept:
-        clock.time += kept - 0.01
-        assert remembered() == 1
+    clock = Clock(cost)
+    assert clock.remembered() == 1
+    clock.time += kept - 0.01
+    assert (clock.remembered(), clock.works) == (1, [])
     clock.time += 0.02
+    # Nobody waits: the last one is given, and one new one is asked for.
+    assert (clock.remembered(), clock.remembered(), len(clock.works)) == (1, 1, 1)
+    clock.works.pop()()
+    assert (clock.remembered(), clock.works) == (2, [])
+
+
+def test_a_quick_answer_is_always_a_new_one() -> None:
+    clock = Clock(0.001)
+    assert clock.remembered() == 1
+    clock.time += 0.1
+    assert (clock.remembered(), clock.works) == (2, [])
+
+
+def test_an_answer_of_long_ago_is_not_given() -> None:
+    clock = Clock(0.1)
+    assert clock.remembered() == 1
+    clock.time += 60
+    assert (clock.remembered(), clock.works) == (2, [])
+
+
+def test_a_question_that_fails_beside_a_caller_is_asked_again_and_one_that_is_waited_for_is_told() -> None:
+    failing = [False]
+    clock = Clock(0.1)
+
+    def ask() -> int:
+        clock.time += 0.1
+        if failing[0]:
+            raise TransientError("the database does not answer")
+        return clock.ask()
+
+    remembered = Remembered(ask, monotonic=lambda: clock.time, later=clock.works.append)
+    assert remembered() == 1
+    failing[0] = True
+    clock.time += 5
+    assert remembered() == 1
+    clock.works.pop()()
+    assert remembered() == 1
+    assert len(clock.works) == 1
+    clock.works.pop()()
+    clock.time += 60
+    with pytest.raises(TransientError):
+        remembered()
+    failing[0] = False
     assert remembered() == 2
 
 
-def test_while_one_asks_the_others_get_the_last_answer_and_nobody_asks_twice() -> None:
-    clock, asking, go_on = Clock(), threading.Event(), threading.Event()
-    answers = iter([1, 2, 3])
+def test_in_a_service_the_new_answer_comes_by_itself() -> None:
+    asked, clock = threading.Event(), Clock()
 
     def ask() -> int:
-        answer = next(answers)
-        if answer == 2:
-            asking.set()
-            assert go_on.wait(10)
-        return answer
+        clock.time += 0.1
+        if clock.asked:
+            asked.set()
+        return clock.ask()
 
-    remembered = Remembered(ask, monotonic=clock)
+    remembered = Remembered(ask, monotonic=lambda: clock.time)
     assert remembered() == 1
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(remembered()))
-    thread.start()
-    assert asking.wait(10)
+    clock.time += 5
     assert remembered() == 1
-    go_on.set()
-    thread.join()
-    assert found == [2]
-
-
-def test_an_error_reaches_who_asked_and_the_next_one_asks_again() -> None:
-    failing = [True]
-
-    def ask() -> int:
-        if failing:
-            failing.clear()
-            raise LookupError
-        return 1
-
-    remembered = Remembered(ask)
-    with pytest.raises(LookupError):
-        remembered()
-    assert remembered() == 1
+    assert asked.wait(10)

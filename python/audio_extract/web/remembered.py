@@ -2,51 +2,83 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from audio_extract.exceptions import AudioExtractError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 #: Asking takes at most this share of the time, however many look.
 _SHARE: Final = 0.05
-#: No answer is older than this; the page looks once more after it.
+#: No answer is called fresh for longer than this; the page looks once more after it.
 _MOST_SECONDS: Final = 3.0
+#: An answer that ceased to be fresh so recently is given while a new one is asked for; nobody waits then.
+_RECENT_SECONDS: Final = 10.0
+
+
+def _in_a_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="remembered", daemon=True).start()
 
 
 class Remembered(Generic[T]):
     """Asks at most so often that asking takes a twentieth of the time; a quick answer is always a new one.
 
-    While one caller asks, the others get the last answer instead of waiting. Safe for threads.
+    Somebody waits for an answer only where there is none from the last seconds. Safe for threads.
 
     Args:
-        ask: The question. What it raises reaches the caller who asked.
+        ask: The question. What it raises reaches the caller who waits for it.
         monotonic: The clock.
+        later: Does something beside the caller.
     """
 
-    def __init__(self, ask: Callable[[], T], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], T],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        later: Callable[[Callable[[], None]], None] = _in_a_thread,
+    ) -> None:
         self._ask = ask
         self._monotonic = monotonic
+        self._later = later
         self._asking = threading.Lock()
-        self._last: tuple[T, float] | None = None
+        self._last: tuple[T, float, float] | None = None
 
     def __call__(self) -> T:
         """Return the answer."""
-        last = self._last
-        if last is not None and self._monotonic() < last[1]:
-            return last[0]
-        if last is not None and not self._asking.acquire(blocking=False):
-            return last[0]
-        if last is None:
-            self._asking.acquire()
+        last, now = self._last, self._monotonic()
+        if last is not None:
+            answer, fresh_until, cost = last
+            if now < fresh_until:
+                return answer
+            if cost > 0 and now < fresh_until + _RECENT_SECONDS:
+                if self._asking.acquire(blocking=False):
+                    self._later(self._again)
+                return answer
+        with self._asking:
+            return self._new()
+
+    def _again(self) -> None:
         try:
-            before = self._monotonic()
-            answer = self._ask()
-            after = self._monotonic()
-            self._last = (answer, after + min(_MOST_SECONDS, (after - before) / _SHARE))
+            self._new()
+        except AudioExtractError as error:
+            # Nobody waits for it. The next one asks again, and the health check tells what is away.
+            _log.debug("asking again: %s", error, extra={"event": "web.not_remembered"})
         finally:
             self._asking.release()
+
+    def _new(self) -> T:
+        before = self._monotonic()
+        answer = self._ask()
+        after = self._monotonic()
+        cost = after - before
+        self._last = (answer, after + min(_MOST_SECONDS, cost / _SHARE), cost if cost > 0.01 else 0)
         return answer
