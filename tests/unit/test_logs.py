@@ -42,6 +42,19 @@ def test_a_name_cannot_forge_a_line_or_steer_the_terminal(capsys: pytest.Capture
     assert line.endswith(r"stored a\n12:00:00 info stored b\x1b[2J")
 
 
+def test_a_quiet_console_keeps_nothing_from_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "service.log"
+    configure_logs(file=file, console_level="ERROR")
+    log = logging.getLogger("audio_extract.jobs")
+    log.info("stored")
+    log.error("failed")
+    assert [line["message"] for line in lines(file)] == ["stored", "failed"]
+    assert "failed" in (said := capsys.readouterr().err)
+    assert "stored" not in said
+
+
 def test_a_line_of_the_file_is_one_json_object_with_the_keys_of_the_contract(tmp_path: Path) -> None:
     file = tmp_path / "logs" / "service.log"
     configure_logs(console=None, file=file)

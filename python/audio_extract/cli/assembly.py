@@ -151,10 +151,12 @@ def set_up_logs(settings: Settings, invocation: Invocation) -> None:
     from audio_extract.telemetry.logs import configure_logs
 
     monitoring = settings.monitoring
-    level = {-1: "ERROR", 0: monitoring.log_level}.get(invocation.verbosity, "DEBUG")
+    level = "DEBUG" if invocation.verbosity > 0 else monitoring.log_level
     form = invocation.log_format.value if invocation.log_format else monitoring.log_format
     configure_logs(
         level=level,
+        # Who wants a quiet terminal still wants to read afterwards what happened.
+        console_level="ERROR" if invocation.verbosity < 0 else None,
         console=form if monitoring.log_to_console or invocation.verbosity > 0 else None,
         file=monitoring.log_file,
         file_max_bytes=monitoring.log_max_size_mb * 1024 * 1024,

@@ -40,6 +40,7 @@ def configure_logs(
     *,
     level: str = "INFO",
     console: Format | None = "text",
+    console_level: str | None = None,
     file: Path | None = None,
     file_max_bytes: int = 100 * 1024 * 1024,
     file_backups: int = 10,
@@ -49,6 +50,7 @@ def configure_logs(
     Args:
         level: Least level that is shown, for example ``INFO``.
         console: How lines look on stderr; None keeps stderr quiet.
+        console_level: Least level that stderr shows, where it is to show less than the file.
         file: A file of JSON lines; its folder is made.
         file_max_bytes: Size at which the file is put aside.
         file_backups: How many files that were put aside are kept.
@@ -57,6 +59,8 @@ def configure_logs(
     if console is not None:
         stream = _Console(sys.stderr)
         stream.setFormatter(_formatter(console, colors=sys.stderr.isatty()))
+        if console_level is not None:
+            stream.setLevel(console_level.upper())
         handlers.append(stream)
     if file is not None:
         # Opened with the first line: one that cannot be opened is told like one that cannot be written.
