@@ -487,7 +487,6 @@ def test_a_cancel_at_any_stage_ends_within_a_second_and_leaves_nothing(
     def run() -> None:
         try:
             request = stage.request(codec=codec, fetch={"stall_timeout_seconds": 30.0})
-            request["ffmpeg"]["stall_timeout_seconds"] = 30.0
             stage.transfer(request, cancel=cancel)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the test looks at it
             errors.append(error)
@@ -558,7 +557,7 @@ def test_an_ffmpeg_that_misbehaves_is_told_apart_and_leaves_nothing(
     fake.write_text(f"#!/bin/sh\n{script}\n")
     fake.chmod(0o755)
     request = stage.request(codec="wav")
-    request["ffmpeg"]["path"] = str(fake)
+    request["ffmpeg"] = {"path": str(fake), "stall_timeout_seconds": 1.0}
     with pytest.raises(AudioExtractError) as caught:
         stage.transfer(request)
     assert caught.value.code == code

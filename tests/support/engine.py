@@ -62,7 +62,8 @@ class Stage:
                 "chunk_size_bytes": CHUNK_BYTES,
             },
             "audio": {"codec": codec, **(audio or {})},  # type: ignore[typeddict-item]
-            "ffmpeg": {"path": self.ffmpeg, "stall_timeout_seconds": 1.0},
+            # A busy machine may keep a child waiting for a second: who tests stalls of FFmpeg says so.
+            "ffmpeg": {"path": self.ffmpeg, "stall_timeout_seconds": 30.0},
             "fetch": {
                 "range_size_bytes": RANGE_BYTES,
                 "max_ranges": 4,

@@ -113,7 +113,10 @@ def test_a_full_file_is_put_aside_and_old_ones_are_dropped(tmp_path: Path) -> No
         "service.log.1",
         "service.log.2",
     ]
-    assert "line 29 " in file.read_text()
+    names = ("service.log.2", "service.log.1", "service.log")
+    kept = "".join(file.with_name(name).read_text() for name in names)
+    numbers = [int(line["message"].split()[1]) for line in map(json.loads, kept.splitlines())]
+    assert numbers == list(range(numbers[0], 30)), "no line is lost where a file ends"
 
 
 def test_the_console_shows_one_readable_line_without_noise(capsys: pytest.CaptureFixture[str]) -> None:

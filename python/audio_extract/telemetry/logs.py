@@ -110,13 +110,13 @@ class _LogFile(RotatingFileHandler):
         """Write a line, opening the file again where it was not there."""
         try:
             self.acquire()
-            if self.stream is None:
-                Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
-                self.stream = self._open()
+            stream = self._opened()
             if self.shouldRollover(record):
+                # It leaves the file closed, as it was to begin with.
                 self.doRollover()
-            self.stream.write(self.format(record) + self.terminator)
-            self.stream.flush()
+                stream = self._opened()
+            stream.write(self.format(record) + self.terminator)
+            stream.flush()
         except OSError as error:
             self._failed(error)
         except Exception:  # noqa: BLE001 - as logging does: a line must not end what it tells of
@@ -125,6 +125,12 @@ class _LogFile(RotatingFileHandler):
             self._has_failed = False
         finally:
             self.release()
+
+    def _opened(self) -> TextIO:
+        if self.stream is None:
+            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+            self.stream = self._open()
+        return self.stream
 
     def _failed(self, error: OSError) -> None:
         # What could not be written would be written with the next line, again in vain; it is dropped.

@@ -114,7 +114,7 @@ pub struct GcsSpec {
     /// Custom metadata.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// A multiple of 256 KiB.
+    /// The largest chunk, a multiple of 256 KiB; what an encoder with a bitrate makes leaves in chunks of at most 2 MiB.
     #[serde(default = "default_chunk_size")]
     pub chunk_size_bytes: u64,
     /// 0: only create; a generation: replace just that one; null: no precondition.
@@ -370,11 +370,22 @@ impl TransferRequest {
         Ok(())
     }
 
+    /// Size of the chunks of an upload: at most `chunk_size_bytes`.
+    ///
+    /// An encoder with a bitrate takes longer to make 8 MiB than a line takes to send them, so large chunks would win
+    /// nothing: they would only be held, and more would be left to send when the last sample is encoded.
+    pub(crate) fn upload_chunk_bytes(&self, gcs: &GcsSpec) -> u64 {
+        match self.audio.codec {
+            Codec::Mp3 | Codec::Aac | Codec::Opus => gcs.chunk_size_bytes.min(2 * MIB),
+            Codec::Flac | Codec::Wav | Codec::Copy => gcs.chunk_size_bytes,
+        }
+    }
+
     /// Bytes set aside for the upload: one chunk that fills and one that is on its way.
     #[must_use]
     pub fn upload_reserve(&self) -> u64 {
         match &self.sink {
-            SinkSpec::Gcs(gcs) => 2 * gcs.chunk_size_bytes,
+            SinkSpec::Gcs(gcs) => 2 * self.upload_chunk_bytes(gcs),
             SinkSpec::File { .. } => 2 * crate::sink::FILE_BUFFER_BYTES as u64,
         }
     }

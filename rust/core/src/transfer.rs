@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::TokenProvider;
 use crate::budget::{Budget, Permit};
 use crate::checksum::SourceDigest;
-use crate::cores::Member;
+use crate::cores::{self, Member};
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
 use crate::pool::{Piece, Pool};
 use crate::progress::{Phase, Progress};
-use crate::request::{Codec, SinkSpec, SourceSpec, StoredObject, Strategy, TransferReport, TransferRequest};
+use crate::request::{
+    Codec, GcsSpec, SinkSpec, SourceSpec, StoredObject, Strategy, TransferReport, TransferRequest,
+};
 use crate::sink::{End, FileSink, GcsOptions, GcsSink, Sink};
 use crate::source::{self, Estimates, FileSource, HttpOptions, HttpSource, IndexReader, Skip, Source};
 use crate::spill::Spill;
@@ -29,8 +31,8 @@ use crate::stages::Stages;
 use fetching::Pace;
 pub(crate) use strategy::checksum_promised;
 
-/// Fetched ahead of encoders, which eat 10 to 20 MB a second each: more would only be held.
-const ENCODER_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+/// Fetched ahead of each encoder, which eats 10 to 20 MB a second: more would only be held.
+const ENCODER_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// The part of the limit for compressed audio, before and after encoding, that waits for the turn of its segment: by
 /// default 8 MiB, which is two minutes of it each way.
 const SEGMENTS_SHARE: u64 = 6;
@@ -94,6 +96,12 @@ enum Feed {
     Mp4File(String),
 }
 
+/// Bytes that are fetched before an encoder asks for them.
+fn encoder_window_bytes(request: &TransferRequest) -> u64 {
+    let encoders = request.ffmpeg.encoders.map_or_else(cores::usable, |encoders| encoders as usize);
+    ENCODER_WINDOW_BYTES * u64::try_from(encoders.clamp(2, 4)).unwrap_or(2)
+}
+
 /// The recording, opened and understood.
 struct Opened {
     source: Arc<Source>,
@@ -140,7 +148,10 @@ struct SeenChildren {
 
 impl Run {
     fn new(request: TransferRequest, hooks: Hooks) -> Self {
-        let most = if request.audio.codec == Codec::Copy { u64::MAX } else { ENCODER_WINDOW_BYTES };
+        let most = match request.audio.codec {
+            Codec::Copy => u64::MAX,
+            _ => encoder_window_bytes(&request),
+        };
         let limit = request.memory_limit_bytes;
         let budget = Budget::new(limit.min(request.upload_reserve().saturating_add(most)));
         let segments_bytes = limit.saturating_sub(budget.limit_bytes()).min(limit / SEGMENTS_SHARE);
@@ -161,8 +172,9 @@ impl Run {
         Ok(match &self.request.sink {
             SinkSpec::Gcs(spec) => {
                 let stall = Duration::from_secs_f64(self.request.fetch.stall_timeout_seconds);
+                let chunk_size_bytes = self.request.upload_chunk_bytes(spec);
                 let options = GcsOptions {
-                    spec: spec.clone(),
+                    spec: GcsSpec { chunk_size_bytes, ..spec.clone() },
                     tokens: self.hooks.sink_tokens.clone().filter(|_| spec.authenticated),
                     retry: self.request.retry,
                     stall,
