@@ -102,7 +102,9 @@ class GoogleCredentials:
                     ) from error
                 # While a key is being replaced it may be absent or half written for a moment.
                 _log.warning(
-                    "the key file %s cannot be read: using the key that was read before", self._key_file
+                    "the key file %s cannot be read: using the key that was read before",
+                    self._key_file,
+                    extra={"event": "credentials.unreadable"},
                 )
             return self._credentials
 

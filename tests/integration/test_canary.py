@@ -137,6 +137,7 @@ def test_no_secret_is_in_anything_that_the_service_writes_or_shows(ffmpeg: Path,
             "STORAGE_EMULATOR_HOST": here.storage.url,
             "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
             "OTEL_EXPORTER_OTLP_HEADERS": f"x-api-key={CANARY}-otlp",
+            "OTEL_METRICS_EXPORTER": "otlp",
         }
         for number in range(3):
             here.add(media, f"weekly {number}.mp4")
@@ -153,7 +154,9 @@ def test_no_secret_is_in_anything_that_the_service_writes_or_shows(ffmpeg: Path,
         ):
             done = run_cli(*words, cwd=site, env=env)
             seen["$ " + " ".join(words)] = done.out + done.err
-        seen["spans"] = "".join(body.decode("latin-1") for _, body in spans.requests)
+        for path, body in spans.requests:
+            seen[path] = seen.get(path, "") + body.decode("latin-1")
+        senders = [one["service.instance.id"] for one in spans.resources("metrics")]
         for item in here.storage.emulator.objects(BUCKET):
             seen[f"object {item.name}"] = json.dumps(item.metadata, default=str)
         for file in (*site.glob("audio.db*"), *site.glob("audio-extract.log*")):
@@ -181,5 +184,8 @@ def test_no_secret_is_in_anything_that_the_service_writes_or_shows(ffmpeg: Path,
     assert "[redacted]" in log
     assert log.count("notify.failed") >= 2
     assert "transfer.failed" in log
-    assert seen["spans"]
+    assert "transfer" in seen["/v1/traces"]
+    assert "files_processed" in seen["/v1/metrics"]
+    # Each process is one of its own for who adds them up.
+    assert len(senders) == len(set(senders)) == 2
     assert "weekly" in seen["dashboard /api/recent"] + seen["dashboard /api/failed"]

@@ -191,6 +191,22 @@ def test_check_says_who_may_come_in_to_the_dashboard(site: Site) -> None:
     assert token not in said
 
 
+def test_check_looks_for_receivers_that_settings_or_environment_name(site: Site) -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "AUDIO_EXTRACT__TELEMETRY__OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_METRICS_EXPORTER": "none",
+    }
+    found = site.run("check", env=env)
+    assert found.code == 2
+    [bad] = [line for line in found.out.splitlines() if line.startswith("FAIL")]
+    assert "traces" in bad
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT: http://127.0.0.1:9 cannot be reached (Connection refused)" in bad
+    assert "metrics           are not sent, as the OTEL_… variables say" in found.out
+    wrong = site.run("check", env={**env, "OTEL_TRACES_EXPORTER": "zipkin"})
+    assert "FAIL  traces            OTEL_TRACES_EXPORTER=zipkin" in wrong.out
+
+
 def test_a_folder_that_is_not_shared_ends_once_with_3_and_the_remedy(site: Site) -> None:
     site.world.drive.emulator.hide(site.world.folder)
     done = site.run("once")

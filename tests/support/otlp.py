@@ -1,4 +1,4 @@
-"""A receiver of traces (OTLP over HTTP) that keeps what it gets."""
+"""A receiver of traces and metrics (OTLP over HTTP) that keeps what it gets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 if TYPE_CHECKING:
@@ -38,21 +39,42 @@ class Receiver(ThreadingHTTPServer):
         """Every span that arrived."""
         return [
             span
-            for _, body in self.requests
+            for path, body in self.requests
+            if path == "/v1/traces"
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
         ]
 
-    def resources(self) -> list[dict[str, str]]:
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every export of metrics that arrived: by name."""
+        return [
+            {
+                metric.name: metric
+                for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics
+                for scope in resource.scope_metrics
+                for metric in scope.metrics
+            }
+            for path, body in self.requests
+            if path == "/v1/metrics"
+        ]
+
+    def resources(self, signal: str = "traces") -> list[dict[str, str]]:
         """Who sent, for each batch that arrived."""
+        found = []
+        for path, body in self.requests:
+            if path != f"/v1/{signal}":
+                continue
+            if signal == "traces":
+                found += ExportTraceServiceRequest.FromString(body).resource_spans
+            else:
+                found += ExportMetricsServiceRequest.FromString(body).resource_metrics
         return [
             {
                 item.key: item.value.string_value or str(item.value.int_value)
                 for item in one.resource.attributes
             }
-            for _, body in self.requests
-            for one in ExportTraceServiceRequest.FromString(body).resource_spans
+            for one in found
         ]
 
 

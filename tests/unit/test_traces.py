@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from audio_extract.exceptions import ConfigurationError, TransientError
 from audio_extract.telemetry.metrics import Metrics
+from audio_extract.telemetry.receiver import SDK_LOGGERS
 from audio_extract.telemetry.trace_export import configure_traces, traces_wanted
-from audio_extract.telemetry.trace_sdk import SDK_LOGGERS
 from audio_extract.telemetry.traces import Traces, trace_id_of
 from support.otlp import receiver
 from support.reports import SECOND, transfer_report
@@ -215,7 +215,7 @@ def test_a_receiver_that_refuses_is_said_once_and_so_is_that_it_is_back(
                 pass
             traces.flush()
         traces.close()
-    assert [record.event for record in caplog.records] == ["traces.not_sent", "traces.sent_again"]
+    assert [record.event for record in caplog.records] == ["telemetry.not_sent", "telemetry.sent_again"]
     counted = [
         line for line in metrics.render()[0].decode().splitlines() if "telemetry_exports_total{" in line
     ]

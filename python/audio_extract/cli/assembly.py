@@ -33,6 +33,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
     from audio_extract.settings import bucket_key_file, drive_key_file, require_destination, require_source
     from audio_extract.sources.factory import build_sources
     from audio_extract.storage.factory import StorageFactory
+    from audio_extract.telemetry.metric_export import export_metrics
     from audio_extract.telemetry.metrics import Metrics
     from audio_extract.tracker.tracker import Tracker
 
@@ -54,6 +55,14 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
         traces.on_export(lambda well: metrics.exported("traces", well=well))
     notifiers = Notifiers.from_settings(settings)
     with ExitStack() as stack:
+        stack.callback(
+            export_metrics(
+                metrics,
+                endpoint=settings.telemetry.otlp_metrics_endpoint,
+                environment=settings.environment,
+                version=metadata.version("audio-extract"),
+            )
+        )
         stack.callback(notifiers.close)
         tracker = stack.enter_context(Tracker.open(settings))
         queue = tracker.job_queue() if settings.execution.backend == "procrastinate" else None

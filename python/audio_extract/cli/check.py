@@ -76,8 +76,7 @@ def check_all(settings: Settings) -> Iterator[Finding]:
     }
     if settings.redis.url is not None:
         parts["redis"] = _redis
-    if settings.telemetry.otlp_endpoint:
-        parts["traces"] = _traces
+    parts |= _receivers(settings)
     if settings.monitoring.enable_dashboard:
         parts["dashboard"] = _dashboard
     for name, test in parts.items():
@@ -223,8 +222,32 @@ def _dashboard(settings: Settings) -> str:
     return f"{where} lets in {', '.join(who)}"
 
 
-def _traces(settings: Settings) -> str:
-    endpoint = settings.telemetry.otlp_endpoint or ""
+def _receivers(settings: Settings) -> dict[str, Callable[[Settings], str]]:
+    """A test for each receiver of traces or metrics that settings or environment name."""
+    from audio_extract.telemetry import otlp
+    from audio_extract.telemetry.metric_export import metrics_wanted
+    from audio_extract.telemetry.trace_export import traces_wanted
+
+    def test(signal: otlp.Signal, endpoint: str | None, setting: str) -> str:
+        is_sent = traces_wanted(endpoint) if signal == "traces" else metrics_wanted(endpoint)
+        if not is_sent:
+            return "are not sent, as the OTEL_… variables say"
+        of_environment = otlp.environment_endpoint(signal)
+        name = setting if of_environment is None else "OTEL_EXPORTER_OTLP_ENDPOINT"
+        return _receiver(of_environment or endpoint or "", name)
+
+    telemetry = settings.telemetry
+    tests: dict[str, Callable[[Settings], str]] = {}
+    if telemetry.otlp_endpoint or otlp.environment_endpoint("traces"):
+        tests["traces"] = lambda _: test("traces", telemetry.otlp_endpoint, "telemetry.otlp_endpoint")
+    if telemetry.otlp_metrics_endpoint or otlp.own_endpoint("metrics"):
+        tests["metrics"] = lambda _: test(
+            "metrics", telemetry.otlp_metrics_endpoint, "telemetry.otlp_metrics_endpoint"
+        )
+    return tests
+
+
+def _receiver(endpoint: str, name: str) -> str:
     parts = urlsplit(endpoint)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -232,7 +255,7 @@ def _traces(settings: Settings) -> str:
             return f"{endpoint} can be reached"
     except OSError as error:
         raise ConfigurationError(
-            f"telemetry.otlp_endpoint: {endpoint} cannot be reached ({error.strerror or error}); "
+            f"{name}: {endpoint} cannot be reached ({error.strerror or error}); "
             "start the receiver, or correct the setting",
             code="config.invalid",
         ) from error

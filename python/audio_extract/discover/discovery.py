@@ -109,7 +109,11 @@ def discover(
         if full or not is_due or error.code != "source.incomplete_listing":
             raise
         # What is new is not held up by a listing that Drive cannot make.
-        _log.warning("comparing everything is put off: %s", error)
+        _log.warning(
+            "comparing everything is put off: %s",
+            error,
+            extra={"event": "discovery.full_put_off", "source": source.name, "code": error.code},
+        )
         changes = source.changes(cursor, before_listing=known.load)
     found = {recording.source_id: recording for recording in changes.recordings}
     removed = list(changes.removed)
@@ -128,7 +132,11 @@ def discover(
         new_revisions=settings.behavior.new_revisions,
     )
     for source_id in recorded.refused:
-        _log.warning("%s… cannot be recorded: its path is too long. Move or rename it.", source_id[:80])
+        _log.warning(
+            "%s… cannot be recorded: its path is too long. Move or rename it.",
+            source_id[:80],
+            extra={"event": "recording.unusable_name", "source": source.name},
+        )
     result = DiscoveryResult(
         source=source.name,
         kind="full" if changes.full else "incremental",
@@ -231,7 +239,10 @@ def _look_again(source: Source, tracker: Tracker, found: dict[str, Recording], r
         except AudioExtractError as error:
             # One file that cannot be asked about must not hold up all others.
             _log.warning(
-                "%s is asked about again the next time: %s", source_id, error, extra={"event": "look.failed"}
+                "%s is asked about again the next time: %s",
+                source_id,
+                error,
+                extra={"event": "discovery.recording_unseen", "source": source.name, "code": error.code},
             )
         else:
             found[source_id] = dataclasses.replace(recording, folder_id=folder_id or recording.folder_id)

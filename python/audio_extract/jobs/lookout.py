@@ -109,7 +109,12 @@ class Lookout:
 
     def _failed(self, source: str, error: AudioExtractError, report: CycleReport, *, full: bool) -> None:
         """Say and write down that a source, or a folder of it, could not be looked at."""
-        _log.error("looking for recordings: %s (%s)", error, error.code, extra={"event": "discovery.failed"})
+        _log.error(
+            "looking for recordings: %s (%s)",
+            error,
+            error.code,
+            extra={"event": "discovery.failed", "source": source, "code": error.code},
+        )
         report.source_errors.append(error)
         # The health check reads it.
         if error.code.startswith("database."):

@@ -118,7 +118,12 @@ class Pool:
             )
         except AudioExtractError as error:
             # It is due still, and gets a new job when the database is back.
-            _log.error("taking a recording: %s (%s)", error, error.code, extra={"event": "claim.failed"})
+            _log.error(
+                "taking a recording: %s (%s)",
+                error,
+                error.code,
+                extra={"event": "lease.claim_failed", "recording_id": recording_id, "code": error.code},
+            )
             return None
         if claim is None:
             return None
@@ -164,7 +169,13 @@ class Pool:
                 self._consider_pausing(outcome)
             except AudioExtractError as error:
                 # The database itself: the lease runs out, and recovery takes the recording back.
-                _log.error("%s: %s (%s)", claim.name, error, error.code, extra={"event": "record.failed"})
+                _log.error(
+                    "%s: %s (%s)",
+                    claim.name,
+                    error,
+                    error.code,
+                    extra={"event": "transfer.not_recorded", "recording_id": claim.id, "code": error.code},
+                )
                 outcome = Outcome(claim, None, error=error)
                 # Not for long: the next claim asks the database before any byte is moved.
                 self._pause(error, _DATABASE_PAUSE_SECONDS)
@@ -184,7 +195,10 @@ class Pool:
             # One round goes on: what one recording met just now another need not meet.
             self._pause(error)
         elif self._settings.behavior.stop_on_error and error.kind != "cancelled":
-            _log.error("stopping at the first error, as behavior.stop_on_error says")
+            _log.error(
+                "stopping at the first error, as behavior.stop_on_error says",
+                extra={"event": "service.stopping_at_error", "code": error.code},
+            )
             self.stopping.set()
             self._on_stop()
 
@@ -200,7 +214,11 @@ class Pool:
         seconds = _PAUSE_SECONDS if seconds is None else seconds
         self._pause_reason = error.message
         self._paused_until = time.monotonic() + seconds
-        _log.warning("no new transfers for %.0f seconds: the next one would fail too", seconds)
+        _log.warning(
+            "no new transfers for %.0f seconds: the next one would fail too",
+            seconds,
+            extra={"event": "transfers.paused", "code": error.code, "wait_seconds": seconds},
+        )
 
     def paused(self) -> bool:
         """Whether no new transfers begin for a while, because they would fail too."""
@@ -216,7 +234,15 @@ class Pool:
                     try:
                         held = self._tracker.renew(transfer.claim, self._now(), lease_seconds=LEASE_SECONDS)
                     except AudioExtractError as error:
-                        _log.warning("renewing a lease: %s", error)
+                        _log.warning(
+                            "renewing a lease: %s",
+                            error,
+                            extra={
+                                "event": "lease.renewal_failed",
+                                "recording_id": transfer.claim.id,
+                                "code": error.code,
+                            },
+                        )
                         continue
                     if not held:
                         transfer.cancel.cancel()

@@ -58,7 +58,11 @@ class Recovery:
                 "%d recordings of workers that ended are due again, %d are quarantined",
                 len(recovered.pending),
                 len(recovered.quarantined),
-                extra={"event": "leases.recovered"},
+                extra={
+                    "event": "lease.recovered",
+                    "pending": len(recovered.pending),
+                    "quarantined": len(recovered.quarantined),
+                },
             )
         for recording_id in recovered.pending:
             self._reconcile(recording_id)
@@ -75,7 +79,12 @@ class Recovery:
         try:
             is_adopted = self._job.adopt(claim)
         except AudioExtractError as error:
-            _log.warning("looking for what a dead worker stored of %s: %s", claim.name, error)
+            _log.warning(
+                "looking for what a dead worker stored of %s: %s",
+                claim.name,
+                error,
+                extra={"event": "lease.recovery_failed", "recording_id": claim.id, "code": error.code},
+            )
         finally:
             if not is_adopted:
                 self._tracker.release(claim, self._now(), reason="recovered")
@@ -98,7 +107,11 @@ class Recovery:
         for name in self._tracker.abandoned_names():
             standing = self._storage.stat(name)
             if standing is not None and not standing.metadata:
-                _log.warning("removing %s: half a file, of a recording that is not wanted any more", name)
+                _log.warning(
+                    "removing %s: half a file, of a recording that is not wanted any more",
+                    name,
+                    extra={"event": "leftover.removed", "storage_path": name},
+                )
                 self._storage.delete(name)
                 removed += 1
         return removed

@@ -116,11 +116,19 @@ class Schedule:
                 job()
             except AudioExtractError as failure:
                 error = f"{failure.message} ({failure.code})"
-                _log.error("%s: %s (%s)", name, failure, failure.code, extra={"event": "job.failed"})
+                _log.error(
+                    "%s: %s (%s)",
+                    name,
+                    failure,
+                    failure.code,
+                    extra={"event": "job.failed", "job": name, "code": failure.code},
+                )
             except Exception as failure:  # noqa: BLE001 - a scheduled job must not end the schedule
                 error = f"{type(failure).__name__}: {failure}"
                 _log.exception(
-                    "%s failed unexpectedly; please report this", name, extra={"event": "job.failed"}
+                    "%s failed unexpectedly; please report this",
+                    name,
+                    extra={"event": "job.crashed", "job": name},
                 )
             finally:
                 self._set(JobState(name, ended_at=datetime.now(UTC), error=error))

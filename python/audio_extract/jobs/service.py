@@ -228,7 +228,11 @@ class Service:
         self._take_no_more_jobs()
         finished = self.active.wait_below(1, timeout_seconds=grace_seconds)
         if not finished:
-            _log.warning("%d transfers are stopped and go back to the queue", len(self.active))
+            _log.warning(
+                "%d transfers are stopped and go back to the queue",
+                len(self.active),
+                extra={"event": "service.stopping_transfers"},
+            )
             self.active.cancel_all()
             self.active.wait_below(1, timeout_seconds=5)
         if self._worker is not None:

@@ -101,17 +101,27 @@ class TransferJob:
             outcome = Outcome(claim, State.COMPLETED, adopted=adopted)
         except LeaseLostError:
             _log.warning(
-                "the lease on %s was lost; another worker has it", claim.name, extra=_ids(claim, span)
+                "the lease on %s was lost; another worker has it",
+                claim.name,
+                extra={**_ids(claim, span), "event": "transfer.lease_lost"},
             )
             outcome = Outcome(claim, None)
         except CancelledError as error:
             self.tracker.release(claim, self.now(), reason="stopped")
-            _log.info("%s was stopped and goes back to the queue", claim.name, extra=_ids(claim, span))
+            _log.info(
+                "%s was stopped and goes back to the queue",
+                claim.name,
+                extra={**_ids(claim, span), "event": "transfer.stopped"},
+            )
             outcome = Outcome(claim, State.PENDING, error=error)
         except AudioExtractError as error:
             outcome = self._failed(claim, error, span)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the worker, and is reported
-            _log.exception("%s: an unexpected error", claim.name, extra=_ids(claim, span))
+            _log.exception(
+                "%s: an unexpected error",
+                claim.name,
+                extra={**_ids(claim, span), "event": "transfer.crashed"},
+            )
             outcome = self._failed(
                 claim,
                 InternalError(f"{claim.name}: {type(error).__name__}: {error}; please report this"),
@@ -125,7 +135,8 @@ class TransferJob:
             destination_service=self.storage.storage_type,
             error_kind=_failure_kind(outcome),
             waited_seconds=self._waited(claim),
-            trace_id=span.trace_id,
+            # A number does not lead to a trace that nobody kept.
+            trace_id=span.trace_id if span.is_sampled else None,
         )
         return outcome
 
@@ -167,7 +178,13 @@ class TransferJob:
             claim.name,
             error,
             error.code,
-            extra={**_ids(claim, span), "event": "transfer.failed"},
+            extra={
+                **_ids(claim, span),
+                "event": "transfer.failed",
+                "code": error.code,
+                "kind": error.kind,
+                "status": state.value,
+            },
         )
         return Outcome(claim, state, error=error)
 
@@ -216,7 +233,9 @@ class TransferJob:
                 )
             except DestinationExistsError:
                 # Somebody was faster: look again whose it is. The name stays ours in the database.
-                _log.info("%s appeared meanwhile", name, extra=_ids(claim, span))
+                _log.info(
+                    "%s appeared meanwhile", name, extra={**_ids(claim, span), "event": "transfer.name_taken"}
+                )
                 named_before = False
                 continue
             reports.append(report)
@@ -264,7 +283,11 @@ class TransferJob:
             _log.warning(
                 "%s is not what was stored there: it is left alone, and the audio is made again",
                 standing.name,
-                extra={"recording_id": claim.id, "event": "transfer.damaged"},
+                extra={
+                    "event": "transfer.damaged",
+                    "recording_id": claim.id,
+                    "storage_path": standing.name,
+                },
             )
             return Standing.FOREIGN
         return whose
@@ -360,7 +383,7 @@ class TransferJob:
         _log.info(
             "%s stands at the destination already: adopted",
             claim.name,
-            extra={**_ids(claim, span), "event": "transfer.adopted"},
+            extra={**_ids(claim, span), "event": "transfer.adopted", "storage_path": standing.name},
         )
 
     def _record(
@@ -393,7 +416,10 @@ class TransferJob:
             except AudioExtractError as error:
                 # The audio is stored and verified; its log is a help and not a condition.
                 _log.warning(
-                    "the processing log of %s was not stored: %s", name, error, extra=_ids(claim, span)
+                    "the processing log of %s was not stored: %s",
+                    name,
+                    error,
+                    extra={**_ids(claim, span), "event": "transfer.log_not_stored", "code": error.code},
                 )
             self.tracker.complete(
                 claim,
@@ -421,7 +447,15 @@ class TransferJob:
             report["fetched_bytes"] / 1e6,
             (report["source_size_bytes"] or report["fetched_bytes"]) / 1e6,
             report["audio_seconds"] or 0.0,
-            extra={**_ids(claim, span), "event": "transfer.completed"},
+            extra={
+                **_ids(claim, span),
+                "event": "transfer.completed",
+                "storage_path": name,
+                "strategy": report["strategy"],
+                "fetched_bytes": report["fetched_bytes"],
+                "stored_bytes": stored["size_bytes"],
+                "audio_seconds": report["audio_seconds"],
+            },
         )
 
 

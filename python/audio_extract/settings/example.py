@@ -90,6 +90,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "security.cookie_secret": "${COOKIE_SECRET:-}",
     "security.allowed_hosts": ["audio.example.com"],
     "telemetry.otlp_endpoint": "http://localhost:4318",
+    "telemetry.otlp_metrics_endpoint": "http://localhost:4318",
     "telemetry.cloud_trace.project": "my-project",
     "telemetry.trace_url": "http://localhost:16686/trace/{trace_id}",
 }

@@ -123,11 +123,17 @@ class CloudTrace(Section):
 
 
 class Telemetry(Section):
-    """Traces. The OTEL_* variables win."""
+    """Traces, and metrics beside /metrics. The OTEL_* variables win."""
 
     otlp_endpoint: str | None = key(
         None,
         "Where traces go (OTLP over HTTP), such as http://localhost:4318.",
+        pattern=r"^https?://\S+$",
+        expected="a URL such as http://localhost:4318",
+    )
+    otlp_metrics_endpoint: str | None = key(
+        None,
+        "Where metrics are sent as well (OTLP over HTTP); /metrics is there in any case.",
         pattern=r"^https?://\S+$",
         expected="a URL such as http://localhost:4318",
     )

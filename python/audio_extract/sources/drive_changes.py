@@ -101,7 +101,9 @@ class DriveFeed:
                 if error.status not in {400, 404, 410}:
                     raise
                 _log.warning(
-                    "Drive no longer knows the place in its change feed: listing everything (%s)", error
+                    "Drive no longer knows the place in its change feed: listing everything (%s)",
+                    error,
+                    extra={"event": "discovery.cursor_lost", "code": error.code},
                 )
                 return None
             for file_id, change in found.items():

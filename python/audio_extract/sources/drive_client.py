@@ -85,7 +85,11 @@ class DriveClient:
                     about = self.call(lambda api: api.about().get(fields="user(emailAddress)"), "the account")
                     self._account = str(about["user"]["emailAddress"])
                 except (AudioExtractError, KeyError) as error:
-                    _log.debug("Drive does not say whose credentials these are: %s", error)
+                    _log.debug(
+                        "Drive does not say whose credentials these are: %s",
+                        error,
+                        extra={"event": "drive.account_unknown"},
+                    )
         return self._account
 
     def call(self, make: Callable[[Any], Any], subject: str) -> Any:
@@ -115,7 +119,13 @@ class DriveClient:
                 wait = self._wait_before_next(attempt, error)
                 if wait is None:
                     raise
-                _log.info("Drive: %s; attempt %d follows in %.1f s", error.code, attempt + 1, wait)
+                _log.info(
+                    "Drive: %s; attempt %d follows in %.1f s",
+                    error.code,
+                    attempt + 1,
+                    wait,
+                    extra={"event": "drive.retry", "code": error.code, "wait_seconds": wait},
+                )
                 self._sleep(wait)
                 attempt += 1
 

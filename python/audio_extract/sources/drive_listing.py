@@ -220,7 +220,12 @@ class DriveListing:
         try:
             resource = self.file(target_id)
         except (NotFoundError, PermissionDeniedError) as error:
-            _log.warning("the shortcut %r leads nowhere: %s", shortcut.get("name"), error)
+            _log.warning(
+                "the shortcut %r leads nowhere: %s",
+                shortcut.get("name"),
+                error,
+                extra={"event": "shortcut.broken", "code": error.code},
+            )
             return None
         if resource.get("trashed") or resource.get("mimeType", "").startswith(GOOGLE_TYPES):
             return None

@@ -235,7 +235,9 @@ class LocalSource:
         path = Path(entry.path)
         try:
             if entry.is_symlink() and not path.resolve().is_relative_to(self._root()):
-                _log.debug("the link %s leads out of the folder", _shown(below))
+                _log.debug(
+                    "the link %s leads out of the folder", _shown(below), extra={"event": "link.left_out"}
+                )
                 return
             status = path.stat()
         except (FileNotFoundError, RuntimeError):
@@ -252,7 +254,11 @@ class LocalSource:
                 yield from self._walk(path, below, seen, unseen)
         elif stat.S_ISREG(status.st_mode):
             if not _is_text(entry.name):
-                _log.warning("%s is left out: its name is not valid UTF-8. Rename it.", _shown(below))
+                _log.warning(
+                    "%s is left out: its name is not valid UTF-8. Rename it.",
+                    _shown(below),
+                    extra={"event": "recording.unusable_name", "source": self.name},
+                )
                 return
             yield self._recording(below, status)
 

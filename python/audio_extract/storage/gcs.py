@@ -202,7 +202,12 @@ class GCSStorageAdapter:
             text = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
             document = json.loads(text)
         except (OSError, EOFError, ValueError):
-            _log.warning("gs://%s/%s is not JSON: it is taken as absent", self.bucket, name)
+            _log.warning(
+                "gs://%s/%s is not JSON: it is taken as absent",
+                self.bucket,
+                name,
+                extra={"event": "storage.log_unreadable"},
+            )
             return None
         return document if isinstance(document, dict) else None
 

@@ -56,7 +56,11 @@ def remove_leftovers(target: Path, *, own_pid: int, now: float, started: float =
             is_certain = len(target.name) <= _NAME_CHARACTERS or now - modified > _LEASE_SECONDS
             if is_certain and not is_running:
                 path.unlink()
-                _log.info("removed %s, which a process that was killed had left", path)
+                _log.info(
+                    "removed %s, which a process that was killed had left",
+                    path,
+                    extra={"event": "leftover.removed"},
+                )
 
 
 def remove_abandoned(folder: Path, *, own_pid: int, now: float, started: float = _STARTED) -> int:
@@ -84,5 +88,9 @@ def remove_abandoned(folder: Path, *, own_pid: int, now: float, started: float =
             if not is_running and now - modified > _ABANDONED_SECONDS:
                 path.unlink()
                 removed += 1
-                _log.info("removed %s, which a process that was killed had left", path)
+                _log.info(
+                    "removed %s, which a process that was killed had left",
+                    path,
+                    extra={"event": "leftover.removed"},
+                )
     return removed

@@ -202,7 +202,9 @@ class LocalStorageAdapter:
         try:
             document = json.loads(text)
         except ValueError:
-            _log.warning("%s is not JSON: it is taken as absent", path)
+            _log.warning(
+                "%s is not JSON: it is taken as absent", path, extra={"event": "storage.log_unreadable"}
+            )
             return None
         return document if isinstance(document, dict) else None
 

@@ -14,7 +14,7 @@ import platform
 import threading
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,7 +29,9 @@ from prometheus_client.exposition import choose_encoder
 from audio_extract.exceptions import ERROR_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
+
+    from prometheus_client.metrics import MetricWrapperBase
 
     from audio_extract.engine_types import TransferReport
 
@@ -58,6 +60,9 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+_BUILD_TEXT: Final = "Versions of the program."
+_UNITS: Final = {"_seconds": "s", "_bytes": "By"}
+
 # When a counter was made tells nobody anything, and doubles the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -72,6 +77,7 @@ class Fact:
         text: What it says.
         labels: Its labels.
         scope: ``process``: one process counted it. ``service``: every replica says the same.
+        buckets: Of a histogram: upper ends.
     """
 
     name: str
@@ -79,6 +85,13 @@ class Fact:
     text: str
     labels: tuple[str, ...]
     scope: Scope
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """The unit that the name ends with, as UCUM writes it; empty: things are counted."""
+        stem = self.name.removesuffix("_total")
+        return next((unit for ending, unit in _UNITS.items() if stem.endswith(ending)), "")
 
 
 class Metrics:
@@ -87,7 +100,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.facts: list[Fact] = []
+        self._collectors: dict[str, MetricWrapperBase] = {}
         self._before: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[str, float, str | None], None]] = []
         self._gathering = threading.Lock()
         self._up = self._gauge(
             "up", "1 while recordings can be stored: database, FFmpeg and destination answer."
@@ -154,23 +169,16 @@ class Metrics:
         self._exports = self._counter(
             "telemetry_exports", "Batches of traces or metrics sent to the receiver.", "signal", "result"
         )
-        self.facts.append(
-            Fact(
-                "audio_extract_build_info",
-                "info",
-                "Versions of the program.",
-                ("version", "engine", "python"),
-                "process",
-            )
-        )
+        self._build = Info("audio_extract_build", _BUILD_TEXT, registry=self.registry)
+        labels = ("version", "engine", "python")
+        self._know(Fact("audio_extract_build_info", "info", _BUILD_TEXT, labels, "process"), self._build)
         for reason in ("source.rate_limited", "source.quota_exceeded"):
             self._retries.labels("drive", reason)
         self._retries.labels("gcs", "destination.rate_limited")
 
     def set_build(self, *, version: str, engine: str) -> None:
         """Say which build this is."""
-        info = Info("audio_extract_build", "Versions of the program.", registry=self.registry)
-        info.info({"version": version, "engine": engine, "python": platform.python_version()})
+        self._build.info({"version": version, "engine": engine, "python": platform.python_version()})
 
     def transfer_started(self) -> None:
         """A transfer begins."""
@@ -200,16 +208,16 @@ class Metrics:
             waited_seconds: From when it became available to when it was stored; None: that says nothing.
             trace_id: The transfer's trace, for those who want to see one of many.
         """
-        exemplar = None if trace_id is None else {"trace_id": trace_id}
+        exemplar = _exemplar(trace_id)
         self._active.dec()
         self._processed.labels(status).inc(exemplar=exemplar)
-        self._duration.observe(duration_seconds, exemplar)
+        self._observe(self._duration, "processing_duration_seconds", duration_seconds, trace_id)
         if error_kind is not None:
             self._failures.labels(error_kind).inc(exemplar=exemplar)
             if status == "quarantined":
                 self._quarantined.labels(error_kind).inc(exemplar=exemplar)
         if waited_seconds is not None and status == "completed":
-            self._time_to_stored.observe(max(0.0, waited_seconds), exemplar)
+            self._observe(self._time_to_stored, "time_to_stored_seconds", max(0.0, waited_seconds), trace_id)
         if report is None:
             return
         self._source_bytes.inc(report["source_size_bytes"] or 0)
@@ -283,12 +291,23 @@ class Metrics:
         """Have something brought up to date each time somebody asks; it must be quick and must not raise."""
         self._before.append(update)
 
-    def gather(self) -> Iterable[Any]:
-        """Return all families of metrics, brought up to date."""
-        with self._gathering:
-            for update in self._before:
-                update()
-        return list(self.registry.collect())
+    def on_observation(self, told: Callable[[str, float, str | None], None]) -> None:
+        """Tell somebody of each value that a histogram takes.
+
+        Args:
+            told: Gets the histogram's name, the value, and the trace it belongs to; must be quick.
+        """
+        self._listeners.append(told)
+
+    def read(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Return a counter's, a gauge's or an info's value for each set of labels, brought up to date."""
+        self._update()
+        return [
+            (sample.labels, sample.value)
+            for family in self._collectors[name].collect()
+            for sample in family.samples
+            if sample.name == name
+        ]
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return everything in Prometheus's text format, or OpenMetrics with exemplars, and its content type.
@@ -297,14 +316,26 @@ class Metrics:
             accept: What the one who asks takes, as the header says.
         """
         encode, content_type = choose_encoder(accept)
+        self._update()
+        return encode(self.registry), content_type
+
+    def _update(self) -> None:
         with self._gathering:
             for update in self._before:
                 update()
-        return encode(self.registry), content_type
+
+    def _observe(self, histogram: Histogram, name: str, value: float, trace_id: str | None) -> None:
+        histogram.observe(value, _exemplar(trace_id))
+        for told in self._listeners:
+            told(f"audio_extract_{name}", value, trace_id)
+
+    def _know(self, fact: Fact, collector: MetricWrapperBase) -> None:
+        self.facts.append(fact)
+        self._collectors[fact.name] = collector
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        self.facts.append(Fact(f"audio_extract_{name}_total", "counter", text, labels, "process"))
         counter = Counter(f"audio_extract_{name}", text, labels, registry=self.registry)
+        self._know(Fact(f"audio_extract_{name}_total", "counter", text, labels, "process"), counter)
         # From the start, so that the first event is seen as an increase.
         if labels and all(label in LABELS for label in labels):
             for values in product(*(LABELS[label] for label in labels)):
@@ -312,12 +343,19 @@ class Metrics:
         return counter
 
     def _gauge(self, name: str, text: str, *labels: str, scope: Scope = "process") -> Gauge:
-        self.facts.append(Fact(f"audio_extract_{name}", "gauge", text, labels, scope))
-        return Gauge(f"audio_extract_{name}", text, labels, registry=self.registry)
+        gauge = Gauge(f"audio_extract_{name}", text, labels, registry=self.registry)
+        self._know(Fact(f"audio_extract_{name}", "gauge", text, labels, scope), gauge)
+        return gauge
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        self.facts.append(Fact(f"audio_extract_{name}", "histogram", text, (), "process"))
-        return Histogram(f"audio_extract_{name}", text, buckets=buckets, registry=self.registry)
+        histogram = Histogram(f"audio_extract_{name}", text, buckets=buckets, registry=self.registry)
+        fact = Fact(f"audio_extract_{name}", "histogram", text, (), "process", buckets)
+        self._know(fact, histogram)
+        return histogram
+
+
+def _exemplar(trace_id: str | None) -> dict[str, str] | None:
+    return None if trace_id is None else {"trace_id": trace_id}
 
 
 def _result(*, well: bool) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from audio_extract.exceptions import ConfigurationError
+from audio_extract.telemetry import otlp
 from audio_extract.telemetry.traces import Traces
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 #: Google's own OTLP receiver; it stores spans in Cloud Trace.
 CLOUD_TRACE_URL = "https://telemetry.googleapis.com/v1/traces"
 
-_ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_EXPORTERS = ("otlp", "console", "none")
 _LONGEST_ATTRIBUTE = 4096
 
 
@@ -34,12 +31,12 @@ def traces_wanted(endpoint: str | None) -> bool:
     Args:
         endpoint: The settings' endpoint.
     """
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    if otlp.is_disabled():
         return False
-    exporters = _exporters()
+    exporters = otlp.exporters("traces")
     if exporters is not None:
         return "none" not in exporters
-    return bool(endpoint) or _from_environment()
+    return bool(endpoint or otlp.environment_endpoint("traces"))
 
 
 def configure_traces(
@@ -69,26 +66,15 @@ def configure_traces(
     """
     if processor is None and not traces_wanted(endpoint or cloud_project):
         return Traces()
-    for name in _PROTOCOL_VARIABLES:
-        protocol = os.environ.get(name)
-        if protocol and protocol != "http/protobuf":
-            raise ConfigurationError(
-                f"{name}={protocol}: traces are sent with http/protobuf only; "
-                "unset it and use the receiver's HTTP port (usually 4318)",
-                code="config.invalid",
-            )
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    otlp.require_http("traces")
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    from audio_extract.telemetry.trace_resource import resource_attributes
     from audio_extract.telemetry.trace_sdk import LinkableIds
 
-    attributes = resource_attributes(version=version, environment=environment, project=cloud_project)
-    attributes |= dict(OTELResourceDetector().detect().attributes)  # type: ignore[arg-type]
     limited = any(name.endswith("ATTRIBUTE_VALUE_LENGTH_LIMIT") for name in os.environ)
     provider = TracerProvider(
-        resource=Resource.create(attributes),
+        resource=otlp.sender(version=version, environment=environment, project=cloud_project),
         id_generator=LinkableIds(),
         span_limits=SpanLimits(max_attribute_length=None if limited else _LONGEST_ATTRIBUTE),
         # `Traces.close` does it, and does not wait for ever.
@@ -98,7 +84,7 @@ def configure_traces(
         provider.add_span_processor(processor)
         return Traces(provider)
     listeners: list[Callable[[bool], None]] = []
-    for exporter in _exporters() or ("otlp",):
+    for exporter in otlp.exporters("traces") or ("otlp",):
         made = (
             _console()
             if exporter == "console"
@@ -116,21 +102,6 @@ def configure_traces(
     return Traces(
         provider, undo=Calls(provider.get_tracer("audio_extract.calls")).watch(), listeners=listeners
     )
-
-
-def _from_environment() -> bool:
-    return any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
-
-
-def _exporters() -> tuple[str, ...] | None:
-    """Return what ``OTEL_TRACES_EXPORTER`` names; None when it is not set."""
-    names = [one.strip() for one in os.environ.get("OTEL_TRACES_EXPORTER", "").split(",") if one.strip()]
-    unknown = [name for name in names if name not in _EXPORTERS]
-    if unknown:
-        raise ConfigurationError(
-            f"OTEL_TRACES_EXPORTER={unknown[0]}: there are {', '.join(_EXPORTERS)}", code="config.invalid"
-        )
-    return tuple(names) or None
 
 
 def _console() -> SpanExporter:
@@ -152,16 +123,18 @@ def _otlp(
 ) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+    from audio_extract.telemetry.receiver import Receiver
     from audio_extract.telemetry.trace_sdk import SayingOnce, signed_session
 
-    if cloud_project is not None and cloud_token is not None and not _from_environment():
+    elsewhere = otlp.environment_endpoint("traces")
+    if cloud_project is not None and cloud_token is not None and elsewhere is None:
         # The token goes to Google and nowhere else: an endpoint of the environment gets none.
         exporter = OTLPSpanExporter(
             endpoint=cloud_url,
             session=signed_session(cloud_token),
             headers={"x-goog-user-project": cloud_project},
         )
-        return SayingOnce(exporter, "Cloud Trace", listeners)
-    url = None if _from_environment() or endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
-    where = next((os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)), endpoint)
-    return SayingOnce(OTLPSpanExporter(endpoint=url), where or "localhost:4318", listeners)
+        return SayingOnce(exporter, Receiver("traces", "Cloud Trace", listeners))
+    url = None if elsewhere is not None or endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
+    receiver = Receiver("traces", elsewhere or endpoint or "localhost:4318", listeners)
+    return SayingOnce(OTLPSpanExporter(endpoint=url), receiver)

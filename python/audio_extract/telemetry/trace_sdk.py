@@ -1,8 +1,7 @@
-"""What OpenTelemetry's SDK leaves to its users: ids, tokens, and saying what is wrong only once."""
+"""What OpenTelemetry's SDK leaves to its users of traces: ids, tokens, and saying what is wrong only once."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import requests
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-from audio_extract.telemetry.redaction import redact
 from audio_extract.telemetry.traces import root_span_id
 
 if TYPE_CHECKING:
@@ -18,10 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-#: These say the same with each batch, each retry, and each span that finds the queue full.
-SDK_LOGGERS = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal", "opentelemetry.sdk.trace")
-
-_log = logging.getLogger(__name__)
+    from audio_extract.telemetry.receiver import Receiver
 
 
 class LinkableIds(RandomIdGenerator):
@@ -47,49 +42,25 @@ class SayingOnce(SpanExporter):
 
     Args:
         exporter: Sends.
-        where: Where to, for the warning.
-        listeners: Told of each export whether it went well; may be added to later.
+        receiver: Who is sent to.
     """
 
-    def __init__(
-        self, exporter: SpanExporter, where: str, listeners: Sequence[Callable[[bool], None]] = ()
-    ) -> None:
+    def __init__(self, exporter: SpanExporter, receiver: Receiver) -> None:
         self._exporter = exporter
-        self._listeners = listeners
-        self._where = redact(where)
-        self._is_away = False
-        for name in SDK_LOGGERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        self._receiver = receiver
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send them; says when that begins to fail and when it works again."""
-        result = self._sent(spans)
-        for told in self._listeners:
-            told(result is SpanExportResult.SUCCESS)
-        return result
-
-    def _sent(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and no transfer minds
-            self._away(f"{type(error).__name__}: {error}")
+            self._receiver.refused(f"{type(error).__name__}: {error}")
             return SpanExportResult.FAILURE
-        if result is not SpanExportResult.SUCCESS:
-            self._away("it does not answer, or refuses them")
-        elif self._is_away:
-            self._is_away = False
-            _log.info("traces are sent to %s again", self._where, extra={"event": "traces.sent_again"})
+        if result is SpanExportResult.SUCCESS:
+            self._receiver.took()
+        else:
+            self._receiver.refused()
         return result
-
-    def _away(self, why: str) -> None:
-        if not self._is_away:
-            self._is_away = True
-            _log.warning(
-                "traces cannot be sent to %s (%s): they are dropped until it answers; nothing else waits",
-                self._where,
-                redact(why),
-                extra={"event": "traces.not_sent"},
-            )
 
     def shutdown(self) -> None:
         """Stop sending."""

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 
 from audio_extract.telemetry.redaction import redact_value
 
@@ -38,6 +47,7 @@ class TransferSpan:
     Attributes:
         trace_id: 32 hex digits for logs and object metadata; None when traces are off.
         traceparent: The W3C header for requests to our own services; None when traces are off.
+        is_sampled: Whether the trace is kept, so that others may lead to it.
     """
 
     def __init__(self, tracer: trace.Tracer, span: Span) -> None:
@@ -46,6 +56,7 @@ class TransferSpan:
         context = span.get_span_context()
         self.trace_id: str | None = None
         self.traceparent: str | None = None
+        self.is_sampled = context.trace_flags.sampled
         if context.is_valid:
             self.trace_id = trace_id_of(span)
             sampled = context.trace_flags & TraceFlags.SAMPLED
@@ -194,7 +205,7 @@ class Traces:
     def flush(self) -> None:
         """Send what waits, for at most five seconds."""
         if self._provider is not None:
-            self._unsent = not _within(FLUSH_SECONDS, self._provider.force_flush)
+            self._unsent = not within(FLUSH_SECONDS, self._provider.force_flush)
 
     def close(self) -> None:
         """Send what waits, for at most five seconds, and stop the exporter's thread."""
@@ -202,7 +213,7 @@ class Traces:
             self._undo()
         if self._provider is not None:
             # A receiver that kept `flush` waiting is not waited for twice.
-            _within(0.1 if self._unsent else FLUSH_SECONDS, self._provider.shutdown)
+            within(0.1 if self._unsent else FLUSH_SECONDS, self._provider.shutdown)
 
 
 def trace_id_of(span: Span) -> str | None:
@@ -223,6 +234,15 @@ def _link(trace_id: str, relation: str) -> Link:
     number = int(trace_id, 16)
     context = SpanContext(number, root_span_id(number), is_remote=True)
     return Link(context, {"relation": relation})
+
+
+def context_of(trace_id: str) -> otel_context.Context:
+    """Return a context below the root span of one of our traces that was sampled."""
+    number = int(trace_id, 16)
+    root = SpanContext(
+        number, root_span_id(number), is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)
+    )
+    return trace.set_span_in_context(NonRecordingSpan(root), otel_context.Context())
 
 
 @contextmanager
@@ -255,7 +275,7 @@ def note_error(span: Span, error: BaseException) -> None:
     span.set_attribute("error.type", getattr(error, "code", type(error).__name__))
 
 
-def _within(seconds: float, act: Callable[[], object]) -> bool:
+def within(seconds: float, act: Callable[[], object]) -> bool:
     """Wait for `act` no longer than that; False: it goes on in a thread that ends with the process.
 
     The SDK's own limits do not hold: `force_flush` ignores its argument.
