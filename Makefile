@@ -56,7 +56,7 @@ validate-config: build ## Test each part with your settings and say what to do
 	@$(APP) check $(ARGS)
 
 ##@ Test
-.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools test-jaeger chaos chaos-scale loadtest screenshots
+.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools test-jaeger chaos chaos-scale loadtest docs screenshots
 all: lint test ## What CI runs
 
 test: build test-rust test-python ## Build, then all tests (Rust and Python)
@@ -83,6 +83,10 @@ test-jaeger: build test-tools ## Traces of real transfers, read back from a real
 loadtest: build test-tools ## A hundred people look at the dashboard while four transfers run; ARGS="--rows N"
 	@$(UV) sync --locked --all-extras --group dev --group load --quiet
 	@PYTHONPATH=tests:benches $(PYTHON) -m load $(ARGS)
+
+docs: build ## Write docs/telemetry.md from the code, and the board of Grafana
+	@$(PYTHON) docs/telemetry.py
+	@$(PYTHON) deploy/grafana/dashboard.py
 
 screenshots: build test-tools ## Pictures of the pages for README, into docs/images
 	@PYTHONPATH=tests $(PYTHON) tests/e2e/pictures.py docs/images

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import final
 
 from audio_extract.engine_types import (
+    PartialReport,
     ProbeReport,
     ProbeRequest,
     ProgressSnapshot,
@@ -42,6 +43,8 @@ class Progress:
 
     def __new__(cls) -> Progress: ...
     def snapshot(self) -> ProgressSnapshot: ...
+    def partial_report(self) -> PartialReport:
+        """What the transfer did so far; of one that failed there is nothing else."""
 
 def transfer(
     request: TransferRequest,

@@ -178,29 +178,34 @@ class StoredObject(TypedDict):
     content_type: str | None
 
 
-class TransferReport(TypedDict):
+class PartialReport(TypedDict):
+    """What a transfer did so far; of one that failed there is nothing else."""
+
+    source_size_bytes: int | None
+    fetched_bytes: int
+    source_requests: dict[str, int]
+    """Outcome (``ok``, ``retry``, ``error``) → number of requests to the source."""
+    sink_requests: dict[str, int]
+    retries: dict[str, int]
+    """Reason → number, source and sink together."""
+    stages: list[StageTiming]
+
+
+class TransferReport(PartialReport):
     """What one transfer did."""
 
     stored: StoredObject
     strategy: Strategy
     fallback_reason: str | None
     """Why the audio-only remux was not possible, when FFmpeg got the whole file."""
-    source_size_bytes: int | None
-    fetched_bytes: int
     audio_seconds: float | None
     """Length of the audio that was stored."""
-    source_requests: dict[str, int]
-    """Outcome (``ok``, ``retry``, ``error``) → number of requests to the source."""
-    sink_requests: dict[str, int]
-    retries: dict[str, int]
-    """Reason → number, source and sink together."""
     ffmpeg_version: str | None
     """What FFmpeg says of its version, when one encoded."""
     ffmpeg_arguments: list[list[str]]
     """One list for each child that ran."""
     ffmpeg_cpu_seconds: float
     peak_permits_bytes: int
-    stages: list[StageTiming]
 
 
 class ProgressSnapshot(TypedDict):

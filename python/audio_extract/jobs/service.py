@@ -89,6 +89,9 @@ class Service:
         self.sources = list(sources)
         self.storage = storage
         self.metrics = metrics or Metrics()
+        for source in self.sources:
+            source.count_requests(self.metrics.counting(source.name))
+        storage.count_requests(self.metrics.counting(storage.storage_type))
         self.now = now
         self.schedule = Schedule()
         self.traces = traces or Traces()

@@ -131,6 +131,7 @@ class TransferJob:
             status=outcome.state.value if outcome.state is not None else "lost",
             duration_seconds=time.monotonic() - began,
             report=report[0] if report else None,
+            engine=None if report else active.progress.partial_report(),
             source_service=claim.source,
             destination_service=self.storage.storage_type,
             error_kind=_failure_kind(outcome),
@@ -340,14 +341,19 @@ class TransferJob:
                 "traceparent": span.traceparent,
                 "temp_directory": str(self.settings.temp_directory),
             }
-        return _engine.transfer(
-            request,
-            source_token=source.token_provider(),
-            sink_token=self.storage.token_provider(),
-            before_commit=span.bound(lambda: source.confirm(recording)),
-            progress=active.progress,
-            cancel=active.cancel,
-        )
+        try:
+            return _engine.transfer(
+                request,
+                source_token=source.token_provider(),
+                sink_token=self.storage.token_provider(),
+                before_commit=span.bound(lambda: source.confirm(recording)),
+                progress=active.progress,
+                cancel=active.cancel,
+            )
+        except AudioExtractError:
+            # What failed is what people look at: the trace shows how far it came.
+            span.add_partial_report(active.progress.partial_report())
+            raise
 
     def _tags(self, recording: Recording) -> Tags:
         meeting = plan.meeting_of(recording, self.settings)

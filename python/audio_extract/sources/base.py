@@ -175,6 +175,10 @@ class Source(Protocol):
         """What the engine asks for access tokens; None where it needs none."""
         ...
 
+    def count_requests(self, count: Callable[[str, str | None], None]) -> None:
+        """Tell somebody of each request: its outcome (``ok``, ``retry``, ``error``), and an error's code."""
+        ...
+
     def watch(self, on_change: Callable[[], object]) -> FolderWatch | None:
         """Hear of changes as they happen; None where only looking tells.
 

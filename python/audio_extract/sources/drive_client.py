@@ -45,6 +45,9 @@ class DriveClient:
         jitter: Gives a number between 0 and 1, which is added to each wait.
         now: Gives the present time.
         max_attempts: Tries of one call.
+
+    Attributes:
+        on_request: Told of each attempt: ``ok``, ``retry`` or ``error``, and the error's code.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class DriveClient:
         self._jitter = jitter
         self._now = now
         self._max_attempts = max_attempts
+        self.on_request: Callable[[str, str | None], None] = lambda _outcome, _code: None
         self._lock = threading.Lock()
         self._service: Any = None
         self._idle: deque[Any] = deque()
@@ -109,14 +113,16 @@ class DriveClient:
         attempt = 1
         while True:
             try:
-                return self._attempt(make, subject, attempt)
+                answer = self._attempt(make, subject, attempt)
             except AudioExtractError as error:
                 if error.status == 401 and self._credentials is not None and not refreshed:
                     # The token was taken back before its end; once a new one may help.
                     self._credentials.refresh(self._credentials.current())
                     refreshed = True
+                    self.on_request("retry", error.code)
                     continue
                 wait = self._wait_before_next(attempt, error)
+                self.on_request("error" if wait is None else "retry", error.code)
                 if wait is None:
                     raise
                 _log.info(
@@ -128,6 +134,9 @@ class DriveClient:
                 )
                 self._sleep(wait)
                 attempt += 1
+            else:
+                self.on_request("ok", None)
+                return answer
 
     def close(self) -> None:
         """Close the connections."""

@@ -171,6 +171,9 @@ class LocalSource:
         """Nobody has to sign in."""
         return None
 
+    def count_requests(self, count: Callable[[str, str | None], None]) -> None:
+        """A folder is not asked over a network."""
+
     def close(self) -> None:
         """There is nothing to give back."""
 

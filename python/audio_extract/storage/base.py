@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from audio_extract.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -165,6 +165,10 @@ class StorageAdapter(Protocol):
             ConfigurationError: The bucket or folder is not there, or the mount below it.
             PermissionDeniedError: It may not be listed.
         """
+        ...
+
+    def count_requests(self, count: Callable[[str, str | None], None]) -> None:
+        """Tell somebody of each call: its outcome (``ok``, ``error``), and an error's code."""
         ...
 
     def close(self) -> None:

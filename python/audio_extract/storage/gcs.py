@@ -11,11 +11,13 @@ import json
 import logging
 import os
 import threading
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
 from audio_extract.exceptions import (
+    AudioExtractError,
     ConfigurationError,
     CorruptionError,
     DestinationExistsError,
@@ -26,7 +28,7 @@ from audio_extract.storage.gcs_errors import ANONYMOUS, gcs_errors, not_allowed
 from audio_extract.storage.gcs_signing import attachment, sign_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from google.cloud.storage import Blob, Bucket, Client
@@ -82,6 +84,7 @@ class GCSStorageAdapter:
         self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._client: Client | None = None
+        self._on_request: Callable[[str, str | None], None] = lambda _outcome, _code: None
 
     def save(
         self, local_path: Path, name: str, *, metadata: Mapping[str, str], content_type: str
@@ -133,7 +136,8 @@ class GCSStorageAdapter:
             # Cloud Storage lets nobody choose headers without a signature; an emulator does.
             wish = as_attachment and not self._public_access
             return f"{url}?{urlencode({'response-content-disposition': attachment(name)})}" if wish else url
-        with self._failing(name):
+        # Not counted as a request: with a key of its own nobody is asked.
+        with gcs_errors(self.bucket, name, self._credentials):
             return sign_url(
                 self._bucket().blob(name),
                 self._credentials,
@@ -269,6 +273,10 @@ class GCSStorageAdapter:
         """Ask for one page of the listing."""
         next(self.list_files(), None)
 
+    def count_requests(self, count: Callable[[str, str | None], None]) -> None:
+        """Tell somebody of each call; Google's client tries again by itself, which is not told."""
+        self._on_request = count
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
@@ -309,8 +317,19 @@ class GCSStorageAdapter:
 
         return DEFAULT_RETRY.with_timeout(self._retry_seconds)
 
-    def _failing(self, name: str) -> Any:
-        return gcs_errors(self.bucket, name, self._credentials)
+    @contextmanager
+    def _failing(self, name: str) -> Iterator[None]:
+        try:
+            with gcs_errors(self.bucket, name, self._credentials):
+                yield
+        except (NotFoundError, DestinationExistsError):
+            # That is an answer.
+            self._on_request("ok", None)
+            raise
+        except AudioExtractError as error:
+            self._on_request("error", error.code)
+            raise
+        self._on_request("ok", None)
 
 
 def _is_same(stored: StoredFile, size: int, crc32c: str, metadata: Mapping[str, str]) -> bool:

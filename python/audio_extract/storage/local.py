@@ -260,6 +260,9 @@ class LocalStorageAdapter:
                 )
             os.scandir(self.folder).close()
 
+    def count_requests(self, count: Callable[[str, str | None], None]) -> None:
+        """A folder is not asked over a network."""
+
     def close(self) -> None:
         """There is nothing to give back."""
 

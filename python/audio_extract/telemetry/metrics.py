@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics import MetricWrapperBase
 
-    from audio_extract.engine_types import TransferReport
+    from audio_extract.engine_types import PartialReport, TransferReport
 
 Scope = Literal["process", "service"]
 
@@ -190,6 +190,7 @@ class Metrics:
         status: str,
         duration_seconds: float,
         report: TransferReport | None,
+        engine: PartialReport | None = None,
         source_service: str,
         destination_service: str,
         error_kind: str | None = None,
@@ -202,6 +203,7 @@ class Metrics:
             status: The state the recording went to: ``completed``, ``failed``, ``quarantined`` …
             duration_seconds: From claim to record.
             report: The engine's report; None when the transfer failed.
+            engine: What the engine did in any case; the report's, where there is one.
             source_service: ``drive`` or ``local``.
             destination_service: ``gcs`` or ``local``.
             error_kind: What has to be done about the failure, as the engine's kinds spell it.
@@ -218,15 +220,17 @@ class Metrics:
                 self._quarantined.labels(error_kind).inc(exemplar=exemplar)
         if waited_seconds is not None and status == "completed":
             self._observe(self._time_to_stored, "time_to_stored_seconds", max(0.0, waited_seconds), trace_id)
-        if report is None:
+        if report is not None:
+            self._source_bytes.inc(report["source_size_bytes"] or 0)
+            self._stored_bytes.inc(report["stored"]["size_bytes"])
+            self._audio_seconds.inc(report["audio_seconds"] or 0)
+        done = report or engine
+        if done is None:
             return
-        self._source_bytes.inc(report["source_size_bytes"] or 0)
-        self._fetched_bytes.inc(report["fetched_bytes"])
-        self._stored_bytes.inc(report["stored"]["size_bytes"])
-        self._audio_seconds.inc(report["audio_seconds"] or 0)
-        self.requests(source_service, report["source_requests"])
-        self.requests(destination_service, report["sink_requests"])
-        for reason, number in report["retries"].items():
+        self._fetched_bytes.inc(done["fetched_bytes"])
+        self.requests(source_service, done["source_requests"])
+        self.requests(destination_service, done["sink_requests"])
+        for reason, number in done["retries"].items():
             service = destination_service if reason.startswith("destination.") else source_service
             self.retried(service, reason, number)
 
@@ -234,6 +238,16 @@ class Metrics:
         """Count requests that were made."""
         for outcome, number in outcomes.items():
             self._requests.labels(service, outcome).inc(number)
+
+    def counting(self, service: str) -> Callable[[str, str | None], None]:
+        """Return what counts the requests that Python makes of a service; the engine's are in its reports."""
+
+        def count(outcome: str, code: str | None) -> None:
+            self._requests.labels(service, outcome).inc()
+            if outcome == "retry" and code is not None:
+                self.retried(service, code)
+
+        return count
 
     def retried(self, service: str, reason: str, number: int = 1) -> None:
         """Count requests that were tried again, for the reason that an error code says."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import TracerProvider
 
-    from audio_extract.engine_types import StageTiming, TransferReport
+    from audio_extract.engine_types import PartialReport, StageTiming, TransferReport
 
 #: What `once` and the end of the process wait for a receiver that does not answer.
 FLUSH_SECONDS = 5.0
@@ -99,13 +99,23 @@ class TransferSpan:
                 {
                     "strategy": report["strategy"],
                     "fallback_reason": report["fallback_reason"],
-                    "bytes.source": report["source_size_bytes"] or 0,
-                    "bytes.fetched": report["fetched_bytes"],
                     "bytes.stored": report["stored"]["size_bytes"],
                     "audio.seconds": report["audio_seconds"],
-                    "retries": sum(report["retries"].values()),
                 }
             )
+        )
+        self.add_partial_report(report)
+
+    def add_partial_report(self, report: PartialReport) -> None:
+        """Add what the engine did until it failed."""
+        if not self._span.is_recording():
+            return
+        self._span.set_attributes(
+            {
+                "bytes.source": report["source_size_bytes"] or 0,
+                "bytes.fetched": report["fetched_bytes"],
+                "retries": sum(report["retries"].values()),
+            }
         )
         parents: list[tuple[StageTiming, Span]] = []
         made: list[tuple[StageTiming, Span]] = []

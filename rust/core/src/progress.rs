@@ -7,6 +7,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::request::PartialReport;
+use crate::stages::Stages;
+
 /// Where a transfer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +40,7 @@ pub struct Progress {
     audio_total_micros: AtomicU64,
     started: Mutex<Option<Instant>>,
     counts: Mutex<Counts>,
+    stages: Mutex<Stages>,
 }
 
 /// Requests and retries by outcome or reason.
@@ -92,6 +96,7 @@ impl Default for Progress {
             audio_total_micros: AtomicU64::new(UNKNOWN),
             started: Mutex::default(),
             counts: Mutex::default(),
+            stages: Mutex::default(),
         }
     }
 }
@@ -115,8 +120,12 @@ fn seconds(micros: u64) -> f64 {
 }
 
 impl Progress {
-    pub(crate) fn start(&self) {
+    /// Begins a transfer; its stages are the ones that are told from now on.
+    pub(crate) fn start(&self) -> Stages {
         *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let stages = Stages::default();
+        *self.stages.lock().unwrap_or_else(PoisonError::into_inner) = stages.clone();
+        stages
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
@@ -188,6 +197,21 @@ impl Progress {
     #[must_use]
     pub fn audio_seconds(&self) -> f64 {
         seconds(self.audio_micros.load(Ordering::Relaxed))
+    }
+
+    /// What the transfer did so far: the counters, and the stages of the newest try.
+    #[must_use]
+    pub fn partial_report(&self) -> PartialReport {
+        let counts = self.counts();
+        let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        PartialReport {
+            source_size_bytes: self.source_size_bytes(),
+            fetched_bytes: self.fetched_bytes(),
+            source_requests: counts.source_requests,
+            sink_requests: counts.sink_requests,
+            retries: counts.retries,
+            stages: stages.until_now(),
+        }
     }
 
     /// The counters now.

@@ -406,6 +406,23 @@ pub struct StoredObject {
     pub content_type: Option<String>,
 }
 
+/// What a transfer did so far; of one that failed there is nothing else.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartialReport {
+    /// Size of the recording.
+    pub source_size_bytes: Option<u64>,
+    /// Bytes that came from the source.
+    pub fetched_bytes: u64,
+    /// Outcome → requests to the source.
+    pub source_requests: BTreeMap<String, u64>,
+    /// Outcome → requests to the destination.
+    pub sink_requests: BTreeMap<String, u64>,
+    /// Reason → retries.
+    pub retries: BTreeMap<String, u64>,
+    /// Stage timings, in the order they began; what runs still has lasted until now.
+    pub stages: Vec<crate::stages::StageTiming>,
+}
+
 /// What one transfer did.
 #[derive(Debug, Clone, Serialize)]
 pub struct TransferReport {

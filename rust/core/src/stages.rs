@@ -162,6 +162,25 @@ impl Stages {
         });
     }
 
+    /// Everything so far, where what runs still has lasted until now; a part lasts no longer than its whole.
+    #[must_use]
+    pub fn until_now(&self) -> Vec<StageTiming> {
+        let now = self.clock.now();
+        let mut list = self.snapshot();
+        for index in 0..list.len() {
+            let (before, rest) = list.split_at_mut(index);
+            let Some(timing) = rest.first_mut().filter(|timing| timing.end_unix_nanos == timing.start_unix_nanos)
+            else {
+                continue;
+            };
+            let whole = timing.name.rsplit_once('.').and_then(|(whole, _)| {
+                before.iter().rev().find(|earlier| earlier.name == whole).map(|earlier| earlier.end_unix_nanos)
+            });
+            timing.end_unix_nanos = now.min(whole.unwrap_or(now)).max(timing.start_unix_nanos);
+        }
+        list
+    }
+
     /// Everything so far.
     #[must_use]
     pub fn snapshot(&self) -> Vec<StageTiming> {
@@ -207,6 +226,22 @@ impl Drop for Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_runs_still_has_lasted_until_now_and_a_part_no_longer_than_its_whole() {
+        let stages = Stages::default();
+        let upload = stages.begin("upload");
+        let chunk = stages.begin("upload.chunk");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        upload.end();
+        let verify = stages.begin("verify");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let [upload, part, running] = stages.until_now().try_into().unwrap();
+        assert!(upload.start_unix_nanos < upload.end_unix_nanos);
+        assert_eq!(part.end_unix_nanos, upload.end_unix_nanos);
+        assert!(running.end_unix_nanos >= running.start_unix_nanos + 2_000_000);
+        drop((chunk, verify));
+    }
 
     #[test]
     fn parts_of_one_name_are_bounded_and_stages_are_not() {

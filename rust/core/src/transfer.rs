@@ -71,9 +71,9 @@ impl std::fmt::Debug for Hooks {
 /// Every [`ErrorCode`]; its kind says what to do next.
 pub async fn transfer(request: TransferRequest, hooks: Hooks) -> Result<TransferReport> {
     request.validate()?;
-    hooks.progress.start();
+    let stages = hooks.progress.start();
     let cancel = hooks.cancel.clone();
-    let run = Run::new(request, hooks);
+    let run = Run::new(request, hooks, stages);
     let mut sink = run.open_sink()?;
     let result = tokio::select! {
         biased;
@@ -147,7 +147,7 @@ struct SeenChildren {
 }
 
 impl Run {
-    fn new(request: TransferRequest, hooks: Hooks) -> Self {
+    fn new(request: TransferRequest, hooks: Hooks, stages: Stages) -> Self {
         let most = match request.audio.codec {
             Codec::Copy => u64::MAX,
             _ => encoder_window_bytes(&request),
@@ -161,7 +161,7 @@ impl Run {
             hooks,
             budget,
             segments_bytes,
-            stages: Stages::default(),
+            stages,
             seen: std::sync::Mutex::default(),
             member,
         }

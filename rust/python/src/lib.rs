@@ -109,6 +109,10 @@ mod _engine {
         fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
             convert::to_python(py, &self.inner.snapshot())
         }
+
+        fn partial_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            convert::to_python(py, &self.inner.partial_report())
+        }
     }
 
     #[pyfunction]
