@@ -94,7 +94,7 @@ def test_a_transfer_that_failed_shows_how_far_it_came_and_its_requests_are_count
     assert root.attributes["retries"] == 2
     stages = {span.name: span for span in inside}
     assert {"fetch.index", "fetch.ranges", "extract", "upload", "upload.chunk"} <= set(stages)
-    assert "verify" not in stages
+    assert "record" not in stages
     assert [event.name for event in stages["upload"].events] == ["retry", "retry"]
     for span in inside:
         whole = root if "." not in span.name else stages.get(span.name.rpartition(".")[0], root)
