@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from support.service import world
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yml"
+BOARD = DEPLOY / "grafana" / "dashboards" / "audio-extract.json"
 
 
 @pytest.fixture
@@ -86,6 +89,25 @@ def until(url: str, query: str, wanted: float) -> list[dict[str, Any]]:
     raise AssertionError(f"{query}: {rows}")
 
 
+def queries_of_the_board() -> list[tuple[str, str]]:
+    """Each query of the board with row and title of its panel, as Grafana sends it."""
+    row, found = "", []
+    for panel in json.loads(BOARD.read_text())["panels"]:
+        if panel["type"] == "row":
+            row = panel["title"]
+        for target in panel.get("targets", ()):
+            name = " ".join((f"{row}: {panel['title']}", target.get("legendFormat", ""))).strip()
+            found.append((name, target["expr"].replace("$__rate_interval", "1m")))
+    return found
+
+
+def values(url: str, query: str) -> list[float]:
+    """What a query answers now; it must be one that Prometheus understands."""
+    answer = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
+    assert answer["status"] == "success", (query, answer)
+    return [round(float(row["value"][1]), 1) for row in answer["data"]["result"]]
+
+
 def test_a_real_prometheus_scrapes_the_running_service_and_gets_from_a_number_to_a_trace(
     prometheus: Path, ffmpeg: Path, tmp_path: Path
 ) -> None:
@@ -109,22 +131,76 @@ def test_a_real_prometheus_scrapes_the_running_service_and_gets_from_a_number_to
                 until(url, 'audio_extract_time_to_stored_seconds_bucket{le="600.0"}', 1)
                 until(url, 'audio_extract_queue_depth{state="completed"}', 1)
                 until(url, 'audio_extract_recordings_found_total{source="drive"}', 1)
+                board = {title: values(url, query) for title, query in queries_of_the_board()}
+                assert [title for title, found in board.items() if not found] == []
+                assert board["Now: Can store"] == [1.0]
+                # An increase is extrapolated to the ends of its time.
+                assert 1 <= board["Now: Stored in 24 h"][0] < 2
                 rules = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
                 assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
 
 
+def test_the_board_is_the_one_that_its_program_makes() -> None:
+    spec = spec_from_file_location("board", DEPLOY / "grafana" / "dashboard.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert BOARD.read_text() == module.text(), "run: make docs"
+
+
+def test_the_board_asks_only_for_what_there_is_and_shows_every_metric() -> None:
+    queries = queries_of_the_board()
+    names = set()
+    for _, query in queries:
+        names |= known(query)
+    assert names >= {fact.name for fact in Metrics().facts}
+    panels = [panel for panel in json.loads(BOARD.read_text())["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in panels}) == len(panels) > 20
+    assert all(panel["title"] and panel["description"].endswith(".") for panel in panels)
+    # Nothing lies over something else.
+    places = [panel["gridPos"] for panel in panels]
+    squares = [(x, y) for place in places for x in range(place["x"], place["x"] + place["w"])
+               for y in range(place["y"], place["y"] + place["h"])]  # fmt: skip
+    assert len(squares) == len(set(squares))
+    assert max(x for x, _ in squares) < 24
+
+
+def test_what_grafana_is_given_fits_together() -> None:
+    folder = DEPLOY / "grafana" / "provisioning"
+    sources = yaml.safe_load((folder / "datasources" / "audio-extract.yml").read_text())["datasources"]
+    by_uid = {source["uid"]: source for source in sources}
+    (leads,) = by_uid["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert by_uid[leads["datasourceUid"]]["type"] == "jaeger"
+    metrics = Metrics()
+    metrics.transfer_ended(
+        status="completed", duration_seconds=1, report=None, source_service="drive",
+        destination_service="gcs", trace_id="ab" * 16,
+    )  # fmt: skip
+    shown = metrics.render("application/openmetrics-text; version=1.0.0")[0].decode()
+    assert f'# {{{leads["name"]}="' in shown
+    (provider,) = yaml.safe_load((folder / "dashboards" / "audio-extract.yml").read_text())["providers"]
+    assert provider["options"]["path"]
+    variables = json.loads(BOARD.read_text())["templating"]["list"]
+    assert [(one["type"], one["query"]) for one in variables] == [("datasource", "prometheus")]
+
+
 def selectors(text: str) -> list[tuple[str, str]]:
     """Each metric of ours that an expression names, with its matchers."""
-    return re.findall(r"\b(audio_extract_[a-z_]+)(?:\{([^}]*)\})?", text)
+    return re.findall(r"\b(audio_extract_[a-z_]+)\b(?!:)(?:\{([^}]*)\})?", text)
 
 
-def test_every_metric_label_and_value_in_the_rules_exists() -> None:
+def known(text: str) -> set[str]:
+    """Return the metrics that an expression names; each with its labels and their values exists."""
     facts = {fact.name: fact for fact in Metrics().facts}
-    found = selectors(RULES.read_text())
-    assert len(found) > 30
-    for name, matchers in found:
+    recorded = {
+        rule.get("record") for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    }
+    found = set()
+    for name, matchers in selectors(text):
         base = re.sub(r"_(bucket|count|sum)$", "", name)
         fact = facts.get(name) or facts[base]
+        found.add(fact.name)
         assert (base == name) or fact.kind == "histogram", name
         for label, operator, value in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', matchers):
             if label in {"job", "le"}:
@@ -132,6 +208,15 @@ def test_every_metric_label_and_value_in_the_rules_exists() -> None:
             assert label in fact.labels, (name, label)
             if operator != "=~" and label in LABELS:
                 assert value in LABELS[label], (name, label, value)
+            elif label in LABELS:
+                assert any(re.fullmatch(value, one) for one in LABELS[label]), (name, label, value)
+    assert set(re.findall(r"\baudio_extract:[a-z0-9_:]+", text)) <= recorded
+    return found
+
+
+def test_every_metric_label_and_value_in_the_rules_exists() -> None:
+    assert len(selectors(RULES.read_text())) > 30
+    assert known(RULES.read_text())
 
 
 def test_every_alert_names_a_section_of_the_runbook_and_has_tests_for_firing_and_for_silence() -> None:

@@ -1,4 +1,4 @@
-"""What the spans and numbers of the running service say, also of a transfer that failed, and across processes."""
+"""What spans and numbers of the running service say, also of a transfer that failed, and across processes."""
 
 from __future__ import annotations
 
