@@ -191,6 +191,31 @@ def test_check_says_who_may_come_in_to_the_dashboard(site: Site) -> None:
     assert token not in said
 
 
+def test_receivers_that_refuse_or_hang_change_nothing_but_one_line_each(
+    site: Site, samples: dict[str, Path]
+) -> None:
+    site.world.add(samples["moov_first"], "Weekly.mp4")
+    with receiver() as hanging:
+        hanging.hangs = True
+        env = {
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9/v1/traces",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{hanging.url}/v1/metrics",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        }
+        began = time.monotonic()
+        done = site.run("once", "--json", "-v", "--log-format", "json", env=env)
+        took = time.monotonic() - began
+        hanging.go_on.set()
+    assert done.code == 0
+    assert json.loads(done.out)["completed"] == 1
+    assert len(site.world.objects()) == 1
+    lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    bad = [(line["event"], line["signal"]) for line in lines if line["level"] == "warning"]
+    assert sorted(bad) == [("telemetry.not_sent", "metrics"), ("telemetry.not_sent", "traces")]
+    # Each is waited for at the end, five seconds at most.
+    assert took < 40
+
+
 def test_check_looks_for_receivers_that_settings_or_environment_name(site: Site) -> None:
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",

@@ -169,6 +169,8 @@ def test_the_environment_names_the_service_samples_and_adds_attributes_and_heade
         with unsampled.transfer(attributes={}) as transfer:
             assert transfer.traceparent is not None
             assert transfer.traceparent.endswith("-00")
+            # What nobody keeps no number leads to.
+            assert not transfer.is_sampled
         unsampled.close()
     (sent,) = made.resources()
     assert (sent["service.name"], sent["deployment.environment.name"]) == ("ears", "abroad")
@@ -177,6 +179,23 @@ def test_the_environment_names_the_service_samples_and_adds_attributes_and_heade
     assert sent["host.name"]
     assert made.headers[0]["x-tenant"] == "7"
     assert len(made.requests) == 1
+
+
+def test_a_share_of_the_traces_is_sampled_and_each_of_them_is_whole(
+    monkeypatch: pytest.MonkeyPatch, exporter: InMemorySpanExporter
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    traces = configure_traces(processor=SimpleSpanProcessor(exporter))
+    sampled = set()
+    for _ in range(200):
+        with traces.transfer(attributes={}) as transfer:
+            transfer.add_report(transfer_report())
+        if transfer.is_sampled:
+            sampled.add(transfer.trace_id)
+    assert 50 < len(sampled) < 150
+    kept = [f"{span.context.trace_id:032x}" for span in exporter.get_finished_spans()]
+    assert {trace_id: kept.count(trace_id) for trace_id in kept} == dict.fromkeys(sampled, 3)
 
 
 def test_spans_go_to_cloud_trace_with_a_token_and_the_project_that_pays(
