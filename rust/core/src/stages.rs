@@ -169,12 +169,17 @@ impl Stages {
         let mut list = self.snapshot();
         for index in 0..list.len() {
             let (before, rest) = list.split_at_mut(index);
-            let Some(timing) = rest.first_mut().filter(|timing| timing.end_unix_nanos == timing.start_unix_nanos)
+            let Some(timing) =
+                rest.first_mut().filter(|timing| timing.end_unix_nanos == timing.start_unix_nanos)
             else {
                 continue;
             };
             let whole = timing.name.rsplit_once('.').and_then(|(whole, _)| {
-                before.iter().rev().find(|earlier| earlier.name == whole).map(|earlier| earlier.end_unix_nanos)
+                before
+                    .iter()
+                    .rev()
+                    .find(|earlier| earlier.name == whole)
+                    .map(|earlier| earlier.end_unix_nanos)
             });
             timing.end_unix_nanos = now.min(whole.unwrap_or(now)).max(timing.start_unix_nanos);
         }

@@ -156,15 +156,7 @@ impl Run {
         let budget = Budget::new(limit.min(request.upload_reserve().saturating_add(most)));
         let segments_bytes = limit.saturating_sub(budget.limit_bytes()).min(limit / SEGMENTS_SHARE);
         let member = (request.audio.codec != Codec::Copy).then(|| Member::join(&hooks.progress));
-        Self {
-            request,
-            hooks,
-            budget,
-            segments_bytes,
-            stages,
-            seen: std::sync::Mutex::default(),
-            member,
-        }
+        Self { request, hooks, budget, segments_bytes, stages, seen: std::sync::Mutex::default(), member }
     }
 
     fn open_sink(&self) -> Result<Sink> {
