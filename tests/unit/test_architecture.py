@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine_types": set(),
     "processes": set(),
     "mounts": set(),
+    "supervisor": set(),
     "presentation": set(),
     "telemetry": {"presentation"},
     "settings": {"telemetry.redaction"},

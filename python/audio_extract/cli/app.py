@@ -9,11 +9,12 @@ import time
 
 import typer
 
-from audio_extract.cli import config, db, trace
+from audio_extract.cli import config, db, service, trace
 from audio_extract.cli.audit import audit
 from audio_extract.cli.check import check
 from audio_extract.cli.completion import completion
 from audio_extract.cli.demo import demo
+from audio_extract.cli.emulator import emulator
 from audio_extract.cli.extract import extract
 from audio_extract.cli.healthcheck import healthcheck
 from audio_extract.cli.help import CommandGroups
@@ -52,6 +53,7 @@ app.command(rich_help_panel=_SERVICE)(once)
 app.command(rich_help_panel=_SERVICE)(worker)
 app.command(rich_help_panel=_SERVICE)(top)
 app.command(rich_help_panel=_SERVICE)(demo)
+app.command(rich_help_panel=_SERVICE)(emulator)
 app.command("list", rich_help_panel=_TRACKER)(list_recordings)
 app.command(rich_help_panel=_TRACKER)(show)
 app.command(rich_help_panel=_TRACKER)(retry)
@@ -62,6 +64,7 @@ app.command(rich_help_panel=_SETUP)(check)
 app.add_typer(trace.app, name="trace", rich_help_panel=_TRACKER)
 app.add_typer(config.app, name="config", rich_help_panel=_SETUP)
 app.add_typer(db.app, name="db", rich_help_panel=_SETUP)
+app.add_typer(service.app, name="service", rich_help_panel=_SETUP)
 app.command(rich_help_panel=_ABOUT)(version)
 app.command(rich_help_panel=_ABOUT)(completion)
 app.command(hidden=True)(healthcheck)

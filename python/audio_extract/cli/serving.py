@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from audio_extract.cli.assembly import open_service, open_traces, set_up_logs
 from audio_extract.cli.interrupt import watching_signals
+from audio_extract.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import tzinfo
 
     from audio_extract.cli.invocation import Invocation
@@ -50,6 +52,7 @@ def serve(
         ConfigurationError: Something is not set, or a port is taken. Nothing was started then.
     """
     set_up_logs(settings, invocation)
+    supervisor = Supervisor.of(os.environ)
     traces = open_traces(settings)
     with ExitStack() as stack:
         stack.callback(traces.close)
@@ -57,13 +60,21 @@ def serve(
         access = dashboard_access(settings) if settings.monitoring.enable_dashboard else None
         web = stack.enter_context(web_server(service, access, looks=not only_take_jobs))
         stopping = Stop(service)
+
+        def look() -> None:
+            # Without either of them only a new start helps.
+            if web.running and service.schedule.running:
+                supervisor.lives()
+
         with watching_signals(stopping.on_signal):
             service.start(only_take_jobs=only_take_jobs)
             try:
                 announce(web, invocation, access.start_token if access else None)
                 if (open_browser or settings.monitoring.dashboard_open_browser) and "dashboard" in web.ports:
                     open_page(web, invocation)
-                stopping.wait()
+                supervisor.ready()
+                stopping.wait(look)
+                supervisor.stopping()
             finally:
                 service.stop()
     invocation.say("stopped: nothing was left behind")
@@ -86,8 +97,11 @@ class Stop:
         elif now - self._first > _SAME_SIGNAL_SECONDS:
             self._service.active.cancel_all()
 
-    def wait(self) -> None:
+    def wait(self, on_look: Callable[[], None] = lambda: None) -> None:
         """Return when the first signal has arrived.
+
+        Args:
+            on_look: Called some times a second until then, while the service can do its work.
 
         Raises:
             InternalError: The service cannot do its work any more; whoever supervises it starts it again.
@@ -96,6 +110,7 @@ class Stop:
         while not self._event.wait(0.2):
             if (failure := self._service.failure) is not None:
                 raise failure
+            on_look()
 
 
 def announce(web: WebServer, invocation: Invocation, start_token: str | None = None) -> None:

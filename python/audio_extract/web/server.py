@@ -97,6 +97,11 @@ class WebServer:
         host = next(listener.host for listener in self._listeners if listener.name == name)
         return f"[{host}]" if ":" in host else host
 
+    @property
+    def running(self) -> bool:
+        """Whether requests are answered; false too when serving them ended by an error."""
+        return self._thread is not None and self._thread.is_alive()
+
     def stop(self) -> None:
         """Stop listening, let running requests end, and return. May be called twice."""
         for server in self._servers:
