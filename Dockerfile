@@ -52,7 +52,8 @@ COPY deploy/docker/docker-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
 ENV PATH=/opt/audio-extract:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     AUDIO_EXTRACT__MONITORING__DASHBOARD_HOST=0.0.0.0 \
     AUDIO_EXTRACT__MONITORING__HEALTH_HOST=0.0.0.0 \
-    AUDIO_EXTRACT__MONITORING__DATABASE_PATH=/app/data/audio_extract.db
+    AUDIO_EXTRACT__MONITORING__DATABASE_PATH=/app/data/audio_extract.db \
+    XDG_DATA_HOME=/app/data
 WORKDIR /app
 USER 1000:1000
 EXPOSE 8080 8081

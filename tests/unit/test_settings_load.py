@@ -107,6 +107,35 @@ def test_every_missing_variable_is_named_with_its_key(tmp_path: Path) -> None:
     assert "2 problems" in message
 
 
+def test_a_file_stands_for_a_variable_as_containers_get_secrets(tmp_path: Path) -> None:
+    secret = tmp_path / "bucket"
+    secret.write_text("from-a-file\n")
+    text = "storage: {gcs: {bucket_name: '${BUCKET}', prefix: '${PREFIX:-a}'}}"
+    assert load(tmp_path, text, {"BUCKET_FILE": str(secret)}).storage.gcs.bucket_name == "from-a-file"
+    both = {"BUCKET_FILE": str(secret), "BUCKET": "from-a-variable"}
+    assert load(tmp_path, text, both).storage.gcs.bucket_name == "from-a-variable"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"x" * 2**21, "has more than 1 MiB"),
+    ],
+)
+def test_a_file_that_cannot_stand_for_a_variable_is_named_without_its_text(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    with pytest.raises(ConfigurationError) as failure:
+        load(tmp_path, "storage: {gcs: {bucket_name: '${BUCKET}'}}", {"BUCKET_FILE": str(secret)})
+    assert f"the file {secret} (BUCKET_FILE) {said}" in str(failure.value)
+    assert "is not set" not in str(failure.value)
+
+
 def test_a_missing_variable_does_not_matter_where_something_else_sets_the_key(tmp_path: Path) -> None:
     text = "storage: {gcs: {bucket_name: '${BUCKET}'}}"
     variables = {"AUDIO_EXTRACT__STORAGE__GCS__BUCKET_NAME": "other-bucket"}

@@ -128,7 +128,8 @@ def read_file(path: Path) -> dict[str, Any]:
 def substituted(value: Any, environ: Mapping[str, str], problems: Problems, where: Key = ()) -> Any:
     """Return ``value`` with ``${VAR}`` and ``${VAR:-default}`` replaced; ``$${`` stays as ``${``.
 
-    A value that becomes empty by it counts as not set, as does a key without a value.
+    A value that becomes empty by it counts as not set, as does a key without a value. Where ``VAR`` is not set
+    and ``VAR_FILE`` is, the content of that file stands for it: that is how containers get secrets.
 
     Args:
         value: A section, list or value of the file.
@@ -153,7 +154,7 @@ def substituted(value: Any, environ: Mapping[str, str], problems: Problems, wher
         if escaped:
             return match[0][1:]
         problems.from_variables.add(where)
-        found = environ.get(name)
+        found = environ.get(name) if name in environ else _from_file(name, environ, problems, where)
         if found is None or (operator == ":-" and not found):
             if operator is None:
                 missing.append(name)
@@ -163,8 +164,29 @@ def substituted(value: Any, environ: Mapping[str, str], problems: Problems, wher
 
     text = _REFERENCE.sub(replace, value)
     for name in missing:
+        if environ.get(f"{name}_FILE"):
+            continue
         problems.add(
             where,
             f"the variable {name} is not set; set it, or write ${{{name}:-default}} in the file",
         )
     return None if missing or not text.strip() else text
+
+
+def _from_file(name: str, environ: Mapping[str, str], problems: Problems, where: Key) -> str | None:
+    """Return what stands in the file that ``NAME_FILE`` names, without the end of its line."""
+    path = environ.get(f"{name}_FILE")
+    if not path:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) <= _MAX_BYTES:
+            return data.decode("utf-8").rstrip("\r\n")
+        reason = "has more than 1 MiB"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except UnicodeDecodeError:
+        reason = "is not UTF-8 text"
+    problems.add(where, f"the file {path} ({name}_FILE) {reason}; correct the path or the file")
+    return None
