@@ -1,4 +1,4 @@
-"""The running service behind a real nginx, with the configuration and the settings that compose gives them."""
+"""The running service behind a real nginx, both as compose sets them up."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ TEMPLATE = ROOT / "deploy" / "nginx" / "audio-extract.conf.template"
 NAME = "localhost"
 ANN, BOB = ("ann", "correct horse"), ("bob", "battery staple")
 TOKEN = "a-token-of-a-program-0123456789"
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 SAME = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -69,7 +70,7 @@ def service(folder: Path) -> Iterator[int]:
         "storage": {"type": "local", "local": {"path": "out"}},
         "monitoring": {
             "database_path": "t.db",
-            "dashboard_host": "0.0.0.0",
+            "dashboard_host": "0.0.0.0",  # noqa: S104 - as in the image
             "dashboard_port": 0,
             "health_port": 0,
         },
@@ -136,10 +137,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "TLS_FOLDER": str(secrets),
         }.items():
             text = text.replace(f"${{{name}}}", value)
-        paths = "".join(
-            f"{kind}_temp_path {folder / kind}; "
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
+        paths = "".join(f"{kind}_temp_path {folder / kind}; " for kind in TEMPORARY)
         (folder / "nginx.conf").write_text(
             f"daemon off; master_process off; error_log stderr; pid {folder / 'pid'}; events {{}}\n"
             f"http {{ access_log off; {paths}\n{text}\n}}\n"

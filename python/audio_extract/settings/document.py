@@ -128,8 +128,8 @@ def read_file(path: Path) -> dict[str, Any]:
 def substituted(value: Any, environ: Mapping[str, str], problems: Problems, where: Key = ()) -> Any:
     """Return ``value`` with ``${VAR}`` and ``${VAR:-default}`` replaced; ``$${`` stays as ``${``.
 
-    A value that becomes empty by it counts as not set, as does a key without a value. Where ``VAR`` is not set
-    and ``VAR_FILE`` is, the content of that file stands for it: that is how containers get secrets.
+    A value that becomes empty by it counts as not set, as does a key without a value. Where ``VAR`` is not
+    set and ``VAR_FILE`` is, the content of that file stands for it: that is how containers get secrets.
 
     Args:
         value: A section, list or value of the file.
