@@ -20,6 +20,7 @@ COPY Cargo.toml Cargo.lock pyproject.toml uv.lock README.md LICENSE pyinstaller.
 ENV SYNC="sync --locked --python /usr/bin/python3 --no-default-groups --group package --no-editable \
           --extra apprise --extra postgresql --extra redis"
 RUN .ci/uv ${SYNC} --no-install-project
+COPY deploy/supply deploy/supply
 COPY benches/shaped-server benches/shaped-server
 COPY rust rust
 COPY python python

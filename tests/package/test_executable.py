@@ -106,6 +106,9 @@ def test_version_says_what_it_needs_and_carries_and_under_which_licences(bare: B
     _, out, _ = bare.run(PROGRAM, "version", "--licenses")
     assert "GNU LESSER GENERAL PUBLIC LICENSE" in out
     assert "Debian" in out
+    # Beside FFmpeg: the Python packages and the Rust crates.
+    assert "Python  starlette " in out
+    assert "Rust    tokio " in out
 
 
 def configured(bare: BareRoot, meeting: Path) -> None:

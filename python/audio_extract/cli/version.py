@@ -21,7 +21,7 @@ def version(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     licenses: Annotated[
         bool,
-        typer.Option("--licenses", help="Print the licences of the FFmpeg inside."),
+        typer.Option("--licenses", help="Print the licences of all that is inside."),
     ] = False,
 ) -> None:
     """Print the versions of the program, its engine and what they run on."""
@@ -59,6 +59,9 @@ def _facts() -> dict[str, str | None]:
 def _licenses() -> str:
     folder = Path(__file__).parent.parent / "licenses"
     if not folder.is_dir():
-        return "This audio-extract carries no FFmpeg; it is itself under the Apache License 2.0."
-    files = sorted(folder.iterdir(), key=lambda path: (path.name != "SOURCE.md", path.name))
+        return "This audio-extract carries nothing else; it is itself under the Apache License 2.0."
+    # Few lines about FFmpeg first, the long list of everything else last.
+    files = sorted(
+        folder.iterdir(), key=lambda path: (path.name == "THIRD-PARTY.txt", path.name != "SOURCE.md", path.name)
+    )
     return "\n".join(f"──── {path.name}\n\n{path.read_text('utf-8')}" for path in files)
