@@ -56,7 +56,7 @@ validate-config: build ## Test each part with your settings and say what to do
 	@$(APP) check $(ARGS)
 
 ##@ Test
-.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools test-jaeger chaos chaos-scale loadtest docs screenshots
+.PHONY: all test test-unit test-integration test-rust test-python test-real test-tools test-jaeger chaos chaos-scale soak fuzz loadtest docs screenshots
 all: lint test ## What CI runs
 
 test: build test-rust test-python ## Build, then all tests (Rust and Python)
@@ -95,6 +95,14 @@ ROUNDS ?= 200
 chaos: build test-tools ## Kill the service at every point, start it again, look at what is stored; ROUNDS=n ARGS="--seed n"
 	@PYTHONPATH=tests $(PYTHON) -m chaos --rounds $(ROUNDS) $(ARGS)
 
+MINUTES ?= 30
+soak: build test-tools ## The service for a long time, with recordings that keep coming: memory and open files must not grow; MINUTES=n
+	@PYTHONPATH=tests $(PYTHON) -m soak --minutes $(MINUTES) $(ARGS)
+
+SECONDS_EACH ?= 60
+fuzz: ## Any bytes as a recording: each target for SECONDS_EACH=n (installs cargo-fuzz once)
+	@.ci/fuzz $(SECONDS_EACH)
+
 chaos-scale: build test-tools ## 500 recordings, two services, four workers, kills, restarts of database and Redis; ARGS="--seed N"
 	@PYTHONPATH=tests $(PYTHON) -m chaos.scale $(ARGS)
 
@@ -106,8 +114,8 @@ test-tools:
 	@.ci/prometheus
 
 ##@ Check
-.PHONY: lint lint-python lint-rust lint-rules lint-text format type-check
-lint: build lint-python lint-rust lint-rules lint-text ## Every linter and type checker
+.PHONY: lint lint-python lint-rust lint-rules lint-text lint-deploy audit format type-check
+lint: build lint-python lint-rust lint-rules lint-text lint-deploy ## Every linter and type checker
 
 lint-python:
 	@$(BIN)/ruff check
@@ -126,6 +134,13 @@ lint-rules:
 
 lint-text:
 	@$(BIN)/typos
+
+lint-deploy: ## Workflows, compose, nginx, systemd, Kubernetes, Terraform, scripts: each with its own tool (builds some once; needs Go)
+	@.ci/lint-deploy
+
+audit: build $(CARGO_DENY) ## Known vulnerabilities of what uv.lock and Cargo.lock name; REQUIRE_ADVISORIES=1 fails without their data
+	@.ci/cargo-deny $(CARGO_DENY)
+	@.ci/pip-audit $(BIN)/pip-audit
 
 $(CARGO_DENY):
 	@echo "installing cargo-deny $(CARGO_DENY_VERSION) into $(TOOLS_DIR) (once, some minutes)"
@@ -172,7 +187,7 @@ mutants: build ## Switch the engine's safeguards off one by one: the tests must 
 	@$(PYTHON) tests/mutants.py
 
 ##@ Package
-.PHONY: ffmpeg test-ffmpeg dist dist-folder test-dist docker test-docker test-gcsfuse
+.PHONY: ffmpeg test-ffmpeg dist dist-folder test-dist docker test-docker test-gcsfuse wheel sbom sbom-image licenses scan
 FFMPEG_FOLDER ?= build/ffmpeg
 
 ffmpeg: ## The minimal FFmpeg for executable and image, build/ffmpeg (from Debian's source; kept outside the clone)
@@ -202,7 +217,9 @@ test-dist: dist ## The executable on a bare Debian: no Python, FFmpeg, certifica
 
 # BASES=local begins with images made from Debian's packages, where no registry of images can be reached.
 BASES ?= registry
-DOCKER_ARGS = $(if $(filter local,$(BASES)),$$(.ci/docker-bases)) --build-arg REVISION=$$(git rev-parse HEAD)
+VERSION ?= dev
+DOCKER_ARGS = $(if $(filter local,$(BASES)),$$(.ci/docker-bases)) --build-arg REVISION=$$(git rev-parse HEAD) \
+  --build-arg VERSION=$(VERSION)
 
 docker: ## The image audio-extract:dev, and audio-extract:dev-plain without gcsfuse; BASES=local
 	@docker build $(DOCKER_ARGS) --target plain --tag audio-extract:dev-plain .
@@ -215,6 +232,59 @@ test-docker: build docker ## The image in a real Docker engine: demo, service, r
 test-gcsfuse: build docker ## Audio through a bucket that gcsfuse mounts, in the image, with a stand-in for Cloud Storage (root)
 	@AUDIO_EXTRACT_TEST_IMAGE=audio-extract:dev AUDIO_EXTRACT_TEST_STORAGE_SERVER="$$(.ci/fake-gcs-server)" \
 	  $(PYTHON) -m pytest -n 0 tests/package/test_gcsfuse.py $(ARGS)
+
+wheel: build ## A wheel for every Linux with the C library 2.28 or newer, in dist/
+	@$(UV) tool run --from "maturin[zig]>=1.16,<2" maturin build --release --locked --zig --compatibility manylinux_2_28 --out dist
+
+sbom: build ## What is inside, as CycloneDX: build/sbom/python.cdx.json, rust.cdx.json
+	@mkdir -p build/sbom
+	@$(UV) export --quiet --locked --no-dev --extra apprise --extra postgresql --extra redis \
+	  --format cyclonedx1.5 --output-file build/sbom/python.cdx.json
+	@.ci/rust-sbom build/sbom/rust.cdx.json
+	@ls -l build/sbom
+
+licenses: build ## Licences of everything that is carried along: build/licenses/THIRD-PARTY.txt
+	@$(PYTHON) deploy/supply/licenses build/licenses/THIRD-PARTY.txt
+
+# Trivy is run from its Go module: by version, and by Go's checksum database.
+TRIVY := go run github.com/aquasecurity/trivy/cmd/trivy@v0.74.0
+IMAGE ?= audio-extract:dev
+scan: ## Known vulnerabilities in an image, failing on high ones that could be mended; IMAGE=… (needs Go and Trivy's data)
+	@$(TRIVY) image --quiet --ignore-unfixed --severity HIGH,CRITICAL --exit-code 1 $(IMAGE)
+
+sbom-image: ## What is inside an image, as CycloneDX: build/sbom/image.cdx.json; IMAGE=… (needs Go)
+	@mkdir -p build/sbom
+	@$(TRIVY) image --quiet --format cyclonedx --output build/sbom/image.cdx.json $(IMAGE)
+
+##@ Docker and deployment
+.PHONY: docker-run docker-run-prod docker-logs docker-stop setup-gcs mount unmount example
+COMPOSE ?= docker-compose.yml
+
+docker-run: ## Development in containers, emulators included (docker-compose.yml): http://127.0.0.1:8080
+	@docker compose --file docker-compose.yml up --detach --wait $(ARGS)
+	@docker compose --file docker-compose.yml logs audio-extract 2>&1 | grep -o 'http://[^ ]*token=[^ ]*' | tail -1
+
+docker-run-prod: ## Production in containers (docker-compose.prod.yml); first deploy/compose/prepare, and .env
+	@docker compose --file docker-compose.prod.yml up --detach --wait $(ARGS)
+
+docker-logs: ## What the containers say, as they say it; COMPOSE=docker-compose.prod.yml
+	@docker compose --file $(COMPOSE) logs --follow --tail 100 $(ARGS)
+
+docker-stop: ## Stop the containers in order; what they stored stays; COMPOSE=docker-compose.prod.yml
+	@docker compose --file $(COMPOSE) down $(ARGS)
+
+setup-gcs: ## Make a bucket and an account that may use it, with gcloud; PROJECT=… BUCKET=… ARGS=--dry-run
+	@deploy/gcs/setup "$(PROJECT)" "$(BUCKET)" $(ARGS)
+
+MOUNT_POINT ?= $(HOME)/audio-extracts
+example: build ## A worked example: sample recordings of a folder become audio in another (examples/), in build/example
+	@examples/run $(APP) build/example
+
+mount: ## Mount a bucket as a folder with gcsfuse; BUCKET=… MOUNT_POINT=…
+	@deploy/gcs/mount "$(BUCKET)" "$(MOUNT_POINT)" $(ARGS)
+
+unmount: ## Unmount it again; MOUNT_POINT=…
+	@deploy/gcs/unmount "$(MOUNT_POINT)"
 
 ##@ Clean
 .PHONY: clean

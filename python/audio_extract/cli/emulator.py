@@ -27,6 +27,10 @@ def emulator(
     folder_id: Annotated[str, typer.Option(help="The id of the Drive folder.")] = "demo-recordings",
     bucket: Annotated[str, typer.Option(help="The bucket to make.")] = "demo-audio",
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Length of each sample.")] = 60,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Only make the sample recordings, in this folder, and end.", show_default=False),
+    ] = None,
 ) -> None:
     """Emulate Drive and Cloud Storage for development. Everything is forgotten at the end."""
     from audio_extract.cli.inputs import ffmpeg_of
@@ -34,6 +38,10 @@ def emulator(
     from audio_extract.emulator import DriveEmulator, EmulatorServer, StorageEmulator
     from audio_extract.emulator.samples import generate
 
+    if samples is not None:
+        for made in generate(samples, Path(ffmpeg_of(invocation)["path"]), seconds=seconds):
+            typer.echo(str(made.path))
+        return
     stop = threading.Event()
     with ExitStack() as stack:
         stack.enter_context(watching_signals(stop.set))

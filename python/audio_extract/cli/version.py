@@ -62,6 +62,7 @@ def _licenses() -> str:
         return "This audio-extract carries nothing else; it is itself under the Apache License 2.0."
     # Few lines about FFmpeg first, the long list of everything else last.
     files = sorted(
-        folder.iterdir(), key=lambda path: (path.name == "THIRD-PARTY.txt", path.name != "SOURCE.md", path.name)
+        folder.iterdir(),
+        key=lambda path: (path.name == "THIRD-PARTY.txt", path.name != "SOURCE.md", path.name),
     )
     return "\n".join(f"──── {path.name}\n\n{path.read_text('utf-8')}" for path in files)
