@@ -187,7 +187,7 @@ mutants: build ## Switch the engine's safeguards off one by one: the tests must 
 	@$(PYTHON) tests/mutants.py
 
 ##@ Package
-.PHONY: ffmpeg test-ffmpeg dist dist-folder test-dist docker test-docker test-gcsfuse wheel sbom sbom-image licenses scan
+.PHONY: ffmpeg test-ffmpeg dist dist-folder test-dist test-systemd docker test-docker test-gcsfuse wheel sbom sbom-image licenses scan
 FFMPEG_FOLDER ?= build/ffmpeg
 
 ffmpeg: ## The minimal FFmpeg for executable and image, build/ffmpeg (from Debian's source; kept outside the clone)
@@ -214,6 +214,10 @@ test-ffmpeg: build ffmpeg test-tools ## The minimal FFmpeg beside the system's f
 test-dist: dist ## The executable on a bare Debian: no Python, FFmpeg, certificates, time zones or home (root)
 	@AUDIO_EXTRACT_TEST_EXECUTABLE=dist/audio-extract AUDIO_EXTRACT_TEST_ROOT="$$(.ci/debian-root)" \
 	  $(PYTHON) -m pytest -n 0 tests/package/test_executable.py $(ARGS)
+
+test-systemd: dist ## The executable as a service of a real systemd: install, watchdog, drain (root)
+	@AUDIO_EXTRACT_TEST_EXECUTABLE=dist/audio-extract AUDIO_EXTRACT_TEST_SYSTEMD_ROOT="$$(.ci/systemd-root)" \
+	  $(PYTHON) -m pytest -n 0 tests/package/test_systemd.py $(ARGS)
 
 # BASES=local begins with images made from Debian's packages, where no registry of images can be reached.
 BASES ?= registry
