@@ -229,9 +229,11 @@ docker: ## The image audio-extract:dev, and audio-extract:dev-plain without gcsf
 	@docker build $(DOCKER_ARGS) --target plain --tag audio-extract:dev-plain .
 	@docker build $(DOCKER_ARGS) --tag audio-extract:dev .
 
-test-docker: build docker ## The image in a real Docker engine: demo, service, read-only, without rights; BASES=local
+test-docker: build docker ## The image in a real Docker engine: demo, service, read-only, without rights, compose; BASES=local
+	@.ci/deploy-tools
 	@AUDIO_EXTRACT_TEST_IMAGE=audio-extract:dev AUDIO_EXTRACT_TEST_PLAIN_IMAGE=audio-extract:dev-plain \
-	  $(PYTHON) -m pytest -n 0 tests/package/test_image.py $(ARGS)
+	  AUDIO_EXTRACT_TEST_COMPOSE="$$(compgen -G '$(TOOLS_DIR)/deploy/docker-compose-v*')" \
+	  $(PYTHON) -m pytest -n 0 tests/package/test_image.py tests/package/test_compose.py $(ARGS)
 
 test-gcsfuse: build docker ## Audio through a bucket that gcsfuse mounts, in the image, with a stand-in for Cloud Storage (root)
 	@AUDIO_EXTRACT_TEST_IMAGE=audio-extract:dev AUDIO_EXTRACT_TEST_STORAGE_SERVER="$$(.ci/fake-gcs-server)" \

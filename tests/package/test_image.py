@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -73,6 +74,14 @@ def test_nothing_is_inside_that_does_not_run(program: str) -> None:
 @pytest.mark.parametrize("options", [(), LOCKED], ids=["as it is", "locked"])
 def test_the_demo_works(options: tuple[str, ...]) -> None:
     done = run("demo", "--once", options=options)
+    assert done.code == 0, done.err
+    assert "6 of 6 recordings stored and verified" in done.out
+
+
+def test_the_command_of_readme_works_as_it_stands_there() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [line] = [line for line in readme.splitlines() if line.startswith("docker run --rm ")]
+    done = docker(*shlex.split(line)[1:])
     assert done.code == 0, done.err
     assert "6 of 6 recordings stored and verified" in done.out
 
