@@ -1,6 +1,6 @@
 """``deploy/kubernetes/rollout``: what it asks kubectl for, when all goes well and when not.
 
-No cluster runs here: a stand-in for kubectl writes down what it is asked. The manifests are checked by kubeconform.
+No cluster runs here: a stand-in for kubectl writes down what it is asked. kubeconform checks the manifests.
 """
 
 from __future__ import annotations
