@@ -100,7 +100,7 @@ soak: build test-tools ## The service for a long time, with recordings that keep
 	@PYTHONPATH=tests $(PYTHON) -m soak --minutes $(MINUTES) $(ARGS)
 
 SECONDS_EACH ?= 60
-fuzz: ## Any bytes as a recording: each target for SECONDS_EACH=n (installs cargo-fuzz once)
+fuzz: build ## Any bytes as a recording: each target for SECONDS_EACH=n (installs cargo-fuzz once)
 	@.ci/fuzz $(SECONDS_EACH)
 
 chaos-scale: build test-tools ## 500 recordings, two services, four workers, kills, restarts of database and Redis; ARGS="--seed N"

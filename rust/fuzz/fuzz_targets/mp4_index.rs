@@ -1,7 +1,6 @@
 //! Any bytes as a recording: the index, the plan of each track, its header and its ranges, and the picker.
 //!
-//! Run with `cargo +nightly fuzz run mp4_index` in `rust/`; `-- -rss_limit_mb=512 -timeout=5` makes wild
-//! allocations and endless work failures.
+//! `make fuzz` runs it, with limits that make wild allocations and endless work failures.
 
 #![no_main]
 
@@ -76,7 +75,7 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(header) = plan.m4a_header(&Tags { title: Some("title"), date: None, source: Some("source") }) {
             check_header(header);
         }
-        let _ = plan.expected_samples_for(None);
+        let _ = plan.expected_samples(None);
         let (gap, max) = (u64::from(first >> 4) * 100, u64::from(first >> 1) * 50 + 16);
         let cost = plan.fetch_cost(gap, max);
         // Without a known size the tables may speak of more than there is.
