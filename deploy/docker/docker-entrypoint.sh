@@ -9,6 +9,10 @@
 set -eu
 
 POINT=/mnt/audio-extracts
+# Without a network gcsfuse would go on trying for many minutes.
+MOUNT_SECONDS=60
+# In the set of what any process here may get, root's helper fusermount3 included.
+SYS_ADMIN=0x200000
 NOBODY_ELSE=1000
 
 program() {
@@ -28,6 +32,17 @@ is_mounted() {
   grep -q " $POINT .* - fuse\.gcsfuse " /proc/self/mountinfo
 }
 
+may_mount() {
+  allowed="$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)"
+  [ $((0x${allowed#????????} & SYS_ADMIN)) -ne 0 ]
+}
+
+to_do_about_rights() {
+  echo "to do: start the container with --cap-add SYS_ADMIN --device /dev/fuse, on a host with AppArmor also with" \
+    "--security-opt apparmor=unconfined; where /dev/fuse is for root alone, also with --user 0 (it then gives up" \
+    "being root once the bucket is mounted)" >&2
+}
+
 mount_bucket() {
   if ! command -v gcsfuse >/dev/null 2>&1; then
     echo "error: this image has no gcsfuse (it is the target \`plain\`); use the full image, or storage.type: gcs" >&2
@@ -40,6 +55,11 @@ mount_bucket() {
   if [ ! -c /dev/fuse ]; then
     echo "error: mounting gs://$GCS_BUCKET_NAME needs /dev/fuse: start the container with" \
       "--device /dev/fuse --cap-add SYS_ADMIN (or do without a mount: storage.type: gcs)" >&2
+    return 1
+  fi
+  if ! may_mount; then
+    echo "error: gs://$GCS_BUCKET_NAME could not be mounted: this container may not mount anything (no SYS_ADMIN)" >&2
+    to_do_about_rights
     return 1
   fi
   key="${GOOGLE_APPLICATION_CREDENTIALS:-${GCS_CREDENTIALS_PATH:-}}"
@@ -62,20 +82,20 @@ mount_bucket() {
   log="$(mktemp)"
   # Options are words, separated by spaces.
   # shellcheck disable=SC2086
-  if gcsfuse "$@" ${GCSFUSE_OPTS:-} "$GCS_BUCKET_NAME" "$POINT" >"$log" 2>&1 && is_mounted; then
+  if timeout "$MOUNT_SECONDS" gcsfuse "$@" ${GCSFUSE_OPTS:-} "$GCS_BUCKET_NAME" "$POINT" >"$log" 2>&1 && is_mounted; then
     if [ "${GCSFUSE_DEBUG:-false}" = true ]; then cat "$log" >&2; fi
     rm -f "$log"
     echo "gs://$GCS_BUCKET_NAME is mounted at $POINT" >&2
     return 0
   fi
   echo "error: gs://$GCS_BUCKET_NAME could not be mounted:" >&2
-  tail -n 5 "$log" >&2
+  # Its settings, on long lines, explain nothing.
+  grep -v severity=INFO "$log" | tail -n 5 >&2
   if grep -qiE "permission denied|operation not permitted|fusermount" "$log"; then
-    echo "to do: start the container with --cap-add SYS_ADMIN --device /dev/fuse, on a host with AppArmor also with" \
-      "--security-opt apparmor=unconfined; where /dev/fuse is for root alone, also with --user 0 (it then gives up" \
-      "being root once the bucket is mounted)" >&2
+    to_do_about_rights
   else
-    echo "to do: look whether the bucket's name is right and the account may use it (Storage Object User)" >&2
+    echo "to do: look whether the bucket's name is right, the account may use it (Storage Object User), and the" \
+      "container reaches Google; it was tried for $MOUNT_SECONDS s at most" >&2
   fi
   rm -f "$log"
   return 1

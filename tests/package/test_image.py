@@ -130,10 +130,19 @@ def test_a_health_check_of_a_service_that_is_not_there_fails() -> None:
                 "--env",
                 "GCSFUSE_OPTS=--anonymous-access",
             ),
-            "--cap-add SYS_ADMIN",
+            "no SYS_ADMIN",
+        ),
+        # gcsfuse itself would go on trying.
+        (
+            IMAGE,
+            (
+                *("--env", "GCS_BUCKET_NAME=recordings", "--env", "GCSFUSE_OPTS=--anonymous-access"),
+                *("--device", "/dev/fuse", "--cap-add", "SYS_ADMIN", "--network", "none"),
+            ),
+            "reaches Google",
         ),
     ],
-    ids=["plain", "no bucket", "no device", "no right"],
+    ids=["plain", "no bucket", "no device", "no right", "no network"],
 )
 def test_a_mount_that_cannot_be_is_said_and_nothing_is_written(
     work: Path, image: str, options: tuple[str, ...], said: str
