@@ -43,6 +43,17 @@ to_do_about_rights() {
     "being root once the bucket is mounted)" >&2
 }
 
+# gcsfuse mounts a bucket that is not there, or that it may not read, and says so only when somebody looks.
+can_be_listed() {
+  if timeout "$MOUNT_SECONDS" ls "$POINT" >/dev/null 2>>"$log"; then return 0; fi
+  unmount_bucket
+  return 1
+}
+
+unmount_bucket() {
+  if [ "$(id -u)" = 0 ]; then umount "$POINT"; else fusermount3 -u "$POINT"; fi || echo "warning: $POINT is still mounted" >&2
+}
+
 mount_bucket() {
   if ! command -v gcsfuse >/dev/null 2>&1; then
     echo "error: this image has no gcsfuse (it is the target \`plain\`); use the full image, or storage.type: gcs" >&2
@@ -82,7 +93,8 @@ mount_bucket() {
   log="$(mktemp)"
   # Options are words, separated by spaces.
   # shellcheck disable=SC2086
-  if timeout "$MOUNT_SECONDS" gcsfuse "$@" ${GCSFUSE_OPTS:-} "$GCS_BUCKET_NAME" "$POINT" >"$log" 2>&1 && is_mounted; then
+  if timeout "$MOUNT_SECONDS" gcsfuse "$@" ${GCSFUSE_OPTS:-} "$GCS_BUCKET_NAME" "$POINT" >"$log" 2>&1 \
+    && is_mounted && can_be_listed; then
     if [ "${GCSFUSE_DEBUG:-false}" = true ]; then cat "$log" >&2; fi
     rm -f "$log"
     echo "gs://$GCS_BUCKET_NAME is mounted at $POINT" >&2
@@ -91,7 +103,7 @@ mount_bucket() {
   echo "error: gs://$GCS_BUCKET_NAME could not be mounted:" >&2
   # Its settings, on long lines, explain nothing.
   grep -v severity=INFO "$log" | tail -n 5 >&2
-  if grep -qiE "permission denied|operation not permitted|fusermount" "$log"; then
+  if grep -qiE "fusermount|/dev/fuse" "$log"; then
     to_do_about_rights
   else
     echo "to do: look whether the bucket's name is right, the account may use it (Storage Object User), and the" \
@@ -129,5 +141,5 @@ while kill -0 "$child" 2>/dev/null; do
   code=0
   wait "$child" || code=$?
 done
-if [ "$(id -u)" = 0 ]; then umount "$POINT"; else fusermount3 -u "$POINT"; fi || echo "warning: $POINT is still mounted" >&2
+unmount_bucket
 exit "$code"

@@ -26,6 +26,7 @@ from package.containers import IMAGE, Container, run, started
 
 SERVER = os.environ.get("AUDIO_EXTRACT_TEST_STORAGE_SERVER", "")
 BUCKET = "recordings"
+FUSE_DEVICE = Path("/dev/fuse")
 FUSE = ("--cap-add", "SYS_ADMIN", "--device", "/dev/fuse", "--security-opt", "apparmor=unconfined")
 #: As user 1000 fusermount3 mounts; as root gcsfuse itself does, and root is given up afterwards.
 USERS = ("1000", "0")
@@ -67,6 +68,19 @@ class Cloud:
         )
         assert answer.status_code == 200
         return answer.content
+
+
+@pytest.fixture(autouse=True)
+def device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """``/dev/fuse`` as hosts have it: for everybody, or for root alone."""
+    before = FUSE_DEVICE.stat().st_mode
+    arguments = getattr(request.node, "callspec", None)
+    is_roots = request.node.get_closest_marker("roots_device") or (
+        arguments is not None and arguments.params.get("user") == "0"
+    )
+    FUSE_DEVICE.chmod(0o600 if is_roots else 0o666)
+    yield
+    FUSE_DEVICE.chmod(before)
 
 
 @pytest.fixture
@@ -170,6 +184,12 @@ def test_audio_that_is_written_through_the_mount_is_read_back_through_the_api(
         assert cloud.audio()[name]["generation"] == before
 
 
+@pytest.mark.roots_device
+def test_where_the_device_is_roots_user_1000_is_told_to_start_as_root(cloud: Cloud) -> None:
+    done = run("version", options=(*cloud.options, "--user", "1000"))
+    assert (done.code, "where /dev/fuse is for root alone, also with --user 0" in done.err) == (2, True)
+
+
 def test_root_is_given_up_once_the_bucket_is_mounted(cloud: Cloud) -> None:
     told = ("--user", "0", "--entrypoint", "docker-entrypoint.sh")
     done = run("version", options=(*cloud.options, *told))
@@ -225,8 +245,21 @@ def test_a_stop_finishes_what_is_under_way_and_unmounts(cloud: Cloud, ffmpeg: Pa
         assert all(mp3_seconds(ffmpeg, one, tmp_path) == pytest.approx(300, abs=0.5) for one in content)
 
 
-def test_a_bucket_that_is_not_there_is_said_and_nothing_starts(cloud: Cloud) -> None:
-    done = run("once", options=(*cloud.options, "--env", "GCS_BUCKET_NAME=nowhere"))
+def test_what_a_bucket_that_is_not_there_does_not_take_is_not_taken_for_stored(
+    cloud: Cloud, ffmpeg: Path, tmp_path: Path
+) -> None:
+    """With ``--enable-hns=false``, which the stand-in needs, gcsfuse mounts any name."""
+    with service_folder(ffmpeg, tmp_path, 4) as options:
+        done = run("once", options=(*cloud.options, *options, "--env", "GCS_BUCKET_NAME=nowhere"))
+    assert done.code in {1, 2, 5}, done.err
+    assert "0 stored" in done.out or done.code != 1
+    assert "Traceback" not in done.err
+    assert cloud.objects() == {}
+
+
+def test_a_bucket_that_does_not_answer_is_said_and_nothing_starts(cloud: Cloud) -> None:
+    elsewhere = "--custom-endpoint http://127.0.0.1:9/storage/v1/ --enable-hns=false --anonymous-access"
+    done = run("once", options=(*cloud.options, "--env", f"GCSFUSE_OPTS={elsewhere}"))
     assert done.code == 2
-    assert "gs://nowhere could not be mounted" in done.err
-    assert "bucket's name" in done.err
+    assert f"gs://{BUCKET} could not be mounted" in done.err
+    assert "reaches Google" in done.err
