@@ -11,6 +11,7 @@ set -eu
 POINT=/mnt/audio-extracts
 # Without a network gcsfuse would go on trying for many minutes.
 MOUNT_SECONDS=60
+LIST_SECONDS=30
 # In the set of what any process here may get, root's helper fusermount3 included.
 SYS_ADMIN=0x200000
 NOBODY_ELSE=1000
@@ -43,10 +44,11 @@ to_do_about_rights() {
     "being root once the bucket is mounted)" >&2
 }
 
-# gcsfuse mounts a bucket that is not there, or that it may not read, and says so only when somebody looks.
+# gcsfuse may mount what it cannot reach or read, and say so only when somebody looks; who looks then hangs, until killed.
 can_be_listed() {
-  if timeout "$MOUNT_SECONDS" ls "$POINT" >/dev/null 2>>"$log"; then return 0; fi
-  unmount_bucket
+  if timeout --kill-after 5 "$LIST_SECONDS" ls "$POINT" >/dev/null 2>>"$log"; then return 0; fi
+  echo "the bucket was mounted, but could not be listed in $LIST_SECONDS s" >>"$log"
+  if [ "$(id -u)" = 0 ]; then umount -l "$POINT"; else fusermount3 -uz "$POINT"; fi 2>>"$log" || true
   return 1
 }
 
