@@ -120,7 +120,7 @@ impl Cutter {
                 return Ok(());
             }
             if self.rule.window_samples > 0
-                && !silences.knows(self.heard(self.position + self.undecided_samples))
+                && !silences.knows(self.heard(self.position + self.fitting_samples(limit_samples)))
             {
                 return Ok(());
             }
@@ -145,6 +145,22 @@ impl Cutter {
             units += 1;
         }
         self.take(units, steps);
+    }
+
+    /// Samples of the undecided units that fit into the chunk: beyond them silence makes no difference to it, and
+    /// those who bring units are always a little ahead of those who listen.
+    fn fitting_samples(&self, limit_samples: Option<u64>) -> u64 {
+        let (mut samples, mut bytes) = (self.samples, self.bytes);
+        for unit in &self.undecided {
+            let more = (samples + unit.samples, bytes + unit.bytes);
+            if limit_samples.is_some_and(|limit| more.0 > limit)
+                || self.rule.most_bytes.is_some_and(|most| more.1 > most)
+            {
+                break;
+            }
+            (samples, bytes) = more;
+        }
+        samples - self.samples
     }
 
     /// How many of the undecided units still belong to the current chunk, and whether the cut lies in silence.
@@ -417,8 +433,22 @@ mod tests {
         let (chunks, held) = chunks(rule, &units, &[], 20).unwrap();
         assert_eq!(chunks.len(), 41);
         assert!(held < 200, "{held} units were held");
-        // With silence: the window on both sides of the target.
+        // Who listens is always a minute behind.
         let minute = 60 * 44_100;
+        let mut cutter = Cutter::new(Rule { window_samples: minute / 2, ..rule });
+        let (mut timeline, mut cuts, mut most) = (Timeline::default(), 0, 0);
+        for (number, unit) in (1..).zip(&units) {
+            cutter.push(*unit);
+            let heard: u64 = number * 1152;
+            timeline.add([], heard.saturating_sub(minute));
+            let mut steps = Vec::new();
+            cutter.decide(&timeline, false, &mut steps).unwrap();
+            cuts += steps.iter().filter(|step| matches!(step, Step::Cut { .. })).count();
+            most = most.max(cutter.undecided.len());
+        }
+        assert_eq!(cuts, 39);
+        assert!(most as u64 <= 2 * minute / 1152 + 100, "{most} units were held");
+        // With silence: the window on both sides of the target.
         let (_, held) =
             super::tests::chunks(Rule { window_samples: minute, ..rule }, &units, &[], 20).unwrap();
         assert!(held as u64 <= 2 * minute / 1152 + 100, "{held} units were held");
