@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import final
 
 from audio_extract.engine_types import (
+    ChunkFileReport,
+    ChunkFileRequest,
     PartialReport,
     ProbeReport,
     ProbeRequest,
@@ -20,6 +22,7 @@ __all__ = [
     "CancelToken",
     "Progress",
     "__version__",
+    "chunk_file",
     "crc32c_file",
     "error_codes",
     "probe",
@@ -78,6 +81,20 @@ def probe(
     cancel: CancelToken | None = None,
 ) -> ProbeReport:
     """Read a recording's index, without its media."""
+
+def chunk_file(
+    request: ChunkFileRequest,
+    *,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> ChunkFileReport:
+    """Cut an MP3, FLAC or WAV file into chunks, without encoding it again.
+
+    Raises:
+        MediaError: ``media.cannot_copy``: it is of another kind, or damaged. On every error no chunk stays
+            behind.
+        AudioExtractError: A subclass by what the caller does next; see ``exceptions.py``.
+    """
 
 def crc32c_file(path: str) -> tuple[str, int]:
     """Return the base64 CRC32C and the size in bytes of a local file.

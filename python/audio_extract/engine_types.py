@@ -40,6 +40,12 @@ class FileSource(TypedDict):
     name: NotRequired[str]
 
 
+class NoSink(TypedDict):
+    """Nowhere: only what is made beside it counts."""
+
+    kind: Literal["nothing"]
+
+
 class GcsSink(TypedDict):
     """An object in Cloud Storage, written with a resumable session and ``ifGenerationMatch``."""
 
@@ -92,6 +98,12 @@ class Audio(TypedDict):
     quality: NotRequired[Quality]
     compression_level: NotRequired[int | None]
     """Overrides what ``quality`` means (FFmpeg's ``-compression_level``)."""
+    gain_db: NotRequired[float | None]
+    """Louder or quieter by so many dB, -60 to 60."""
+    loudness_lufs: NotRequired[float | None]
+    """The loudness it should have, by a gain that changes in time: for what is not measured before."""
+    sample_bits: NotRequired[int | None]
+    """Bits of a FLAC sample, 16 or 24; None: what the recording's decoder gives."""
     track: NotRequired[int]
     """Index among the audio tracks, from 0."""
     tags: NotRequired[Tags]
@@ -136,8 +148,14 @@ class TransferRequest(TypedDict):
     """One attempt to carry out a plan."""
 
     source: HttpSource | FileSource
-    sink: GcsSink | FileSink
+    sink: GcsSink | FileSink | NoSink
     audio: Audio
+    chunks: NotRequired[ChunkTarget | None]
+    """Pieces of the main output."""
+    outputs: NotRequired[list[OutputSpec]]
+    """What else to make of the same decoding; all of it appears before the main output does."""
+    measure: NotRequired[Silence | None]
+    """Measures the sound, with this as silence; None (the default) does not."""
     ffmpeg: Ffmpeg
     fetch: NotRequired[Fetch]
     retry: NotRequired[Retry]
@@ -200,6 +218,10 @@ class TransferReport(PartialReport):
     """Why the audio-only remux was not possible, when FFmpeg got the whole file."""
     audio_seconds: float | None
     """Length of the audio that was stored."""
+    chunks: list[Chunk] | None
+    outputs: list[OutputReport]
+    sound: SoundReport | None
+    """What was measured, where that was asked for."""
     ffmpeg_version: str | None
     """What FFmpeg says of its version, when one encoded."""
     ffmpeg_arguments: list[list[str]]
@@ -281,3 +303,132 @@ class ProbeReport(TypedDict):
     """What the predictions rest on; None for a local file."""
     fallback_reason: str | None
     """Why the audio-only remux is not possible for this file, when it is not."""
+
+
+class Silence(TypedDict):
+    """What counts as silence."""
+
+    threshold_db: NotRequired[float]
+    """No sample of any channel is louder: -90 to -10 dB below full scale, -40 by default."""
+    least_seconds: NotRequired[float]
+    """For at least so long: 0.05 to 60 seconds, 0.5 by default."""
+
+
+class ChunkRule(TypedDict):
+    """How to cut; at least one of duration and size, and with both, both hold."""
+
+    duration_seconds: NotRequired[float | None]
+    """How long a chunk should be; with ``silence`` up to a quarter (at most 30 s) longer or shorter."""
+    most_bytes: NotRequired[int | None]
+    """Every chunk is smaller; 256 KiB or more."""
+    overlap_seconds: NotRequired[float]
+    """What of the end of a chunk comes again at the beginning of the next."""
+    silence: NotRequired[Silence | None]
+    """Cut in silence where there is some near the place."""
+
+
+class Chunk(TypedDict):
+    """One piece of a recording's sound."""
+
+    index: int
+    file: str
+    start: float
+    """Where it begins in the whole, in seconds."""
+    end: float
+    samples: int
+    """Samples per channel that a decoder gives of it."""
+    bytes: int
+    crc32c: str
+    """Base64 of the big-endian value."""
+    silence_cut: bool
+    """It ends in silence."""
+    generation: int | None
+    """Cloud Storage's."""
+
+
+class ChunkTarget(TypedDict):
+    """Chunks of an output."""
+
+    rule: ChunkRule
+    sink: GcsSink | FileSink
+    """Path or object name of their folder, without a slash at the end."""
+    replace: NotRequired[dict[str, int]]
+    """Generations of chunks that an earlier attempt left, by their names (``chunk-000.mp3``)."""
+
+
+class OutputSpec(TypedDict):
+    """One more output of the same recording."""
+
+    sink: GcsSink | FileSink
+    audio: Audio
+    chunks: NotRequired[ChunkTarget | None]
+
+
+class OutputReport(TypedDict):
+    """What became of one more output."""
+
+    stored: StoredObject
+    audio_seconds: float | None
+    chunks: list[Chunk] | None
+
+
+class Loudness(TypedDict):
+    """EBU R128; None where there is no sound."""
+
+    integrated_lufs: float | None
+    range_lu: float | None
+    true_peak_dbtp: float | None
+
+
+class SilenceReport(TypedDict):
+    """How much of the sound is silence."""
+
+    leading_seconds: float
+    trailing_seconds: float
+    total_seconds: float
+
+
+class Waveform(TypedDict):
+    """Peaks to draw, in the form of audiowaveform's JSON."""
+
+    version: int
+    channels: int
+    sample_rate: int
+    samples_per_pixel: int
+    bits: int
+    length: int
+    data: list[int]
+
+
+class SoundReport(TypedDict):
+    """What was measured on the decoded sound."""
+
+    sample_rate_hz: int
+    channels: int
+    seconds: float
+    loudness: Loudness
+    silence: SilenceReport
+    waveform: Waveform
+
+
+class ChunkFileRequest(TypedDict):
+    """An audio file on disk to cut."""
+
+    path: str
+    name: str
+    """How messages call it."""
+    directory: str
+    overwrite: NotRequired[bool]
+    chunks: ChunkRule
+    ffmpeg: NotRequired[Ffmpeg | None]
+    """Decodes the file where cuts should lie in silence."""
+
+
+class ChunkFileReport(TypedDict):
+    """What was cut."""
+
+    duration: float
+    sample_rate_hz: int
+    chunks: list[Chunk]
+    sound: SoundReport | None
+    """What was measured, where the file was decoded."""

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from sqlalchemy import text
 
 from audio_extract.exceptions import ConfigurationError
 from audio_extract.telemetry.metrics import Metrics
+from audio_extract.tracker import Owner, Stored, StoredChunk
 from audio_extract.web.health import ComponentHealth, Status
 from audio_extract.web.probes import Probes
 from audio_extract.web.server import Listener, WebServer, _bind
-from support.dashboard import NASTY, NOW, Shown
+from support.dashboard import NASTY, NOW, Shown, listed
 
 
 @pytest.fixture
@@ -226,6 +228,41 @@ def test_small_answers_are_sent_at_once(service: Shown) -> None:
 def test_the_page_of_a_recording_leads_to_its_trace(service: Shown, page: httpx.Client) -> None:
     text = page.get(f"/recordings/{service.ids['r3']}").text
     assert f'href="https://traces.example/trace/{3:032x}?from=page"' in text
+
+
+def test_the_page_of_a_recording_draws_its_sound_and_lists_its_chunks(
+    service: Shown, page: httpx.Client
+) -> None:
+    assert "waveform" not in page.get(f"/recordings/{service.ids['r3']}").text
+    moment = NOW + timedelta(minutes=1)
+    service.tracker.record([listed("r9")], moment)
+    [claim] = service.tracker.claim(Owner.current(), moment)
+    stored = Stored(
+        storage_type="gcs", storage_path="r9_audio.mp3", storage_url=None, size_bytes=9, crc32c="AAAAAA=="
+    )
+    chunk = StoredChunk(
+        index=0,
+        object_name="r9_audio/chunk-000.mp3",
+        start_seconds=0.0,
+        end_seconds=61.0,
+        size_bytes=1000,
+        crc32c="AAAAAA==",
+        silence_cut=True,
+    )
+    sound = {
+        "seconds": 120.0,
+        "loudness": {"integrated_lufs": -18.25, "range_lu": 6.0, "true_peak_dbtp": -1.5},
+        "silence": {"leading_seconds": 1.5, "trailing_seconds": 0.0, "total_seconds": 30.0},
+        "waveform": {"samples_per_pixel": 64, "length": 2, "data": [-100, 90, -3, 4]},
+    }
+    service.tracker.complete(claim, stored, moment, report={"sound": sound}, chunks=[chunk])
+    shown = page.get(f"/recordings/{claim.id}").text
+    assert '<svg class="waveform" viewBox="0 0 2 256"' in shown
+    assert '<path d="M0,38 1,124 L1,131 0,228 Z"/>' in shown
+    assert "-18.2 LUFS, range 6.0 LU, true peak -1.5 dBTP" in shown
+    assert "0:30 of 2:00" in shown
+    assert "r9_audio/chunk-000.mp3" in shown
+    assert page.get(f"/api/recordings/{claim.id}").json()["chunks"][0]["silence_cut"] is True
 
 
 @pytest.mark.parametrize(("message", "said"), [(None, "Why is not known."), ("it broke", "It broke.")])

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "mounts": set(),
     "supervisor": set(),
     "presentation": set(),
+    "sound": set(),
     "telemetry": {"presentation"},
     "settings": {"telemetry.redaction"},
     "ffmpeg": set(),
@@ -37,7 +38,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracker": {"settings", "sources.base"},
     "discover": {"settings", "sources", "plan", "tracker"},
     # The last stage: it shows what was recorded, and asks the parts how they are.
-    "web": {"presentation", "telemetry", "failure_texts", "settings", "ffmpeg", "storage.base", "tracker"},
+    "web": {
+        "presentation",
+        "sound",
+        "telemetry",
+        "failure_texts",
+        "settings",
+        "ffmpeg",
+        "storage.base",
+        "tracker",
+    },
     "notify": {"settings", "presentation", "failure_texts"},
     "chunker": {"ffmpeg"},
     # Stands for Google: the service must not lean on it, and it must not lean on the service.

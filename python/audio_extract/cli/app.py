@@ -12,6 +12,7 @@ import typer
 from audio_extract.cli import config, db, service, trace
 from audio_extract.cli.audit import audit
 from audio_extract.cli.check import check
+from audio_extract.cli.chunk import chunk
 from audio_extract.cli.completion import completion
 from audio_extract.cli.demo import demo
 from audio_extract.cli.emulator import emulator
@@ -48,6 +49,7 @@ _ABOUT = "About this program"
 
 app.command(rich_help_panel=_ONE_FILE)(extract)
 app.command(rich_help_panel=_ONE_FILE)(probe)
+app.command(rich_help_panel=_ONE_FILE)(chunk)
 app.command("run", rich_help_panel=_SERVICE)(run_service)
 app.command(rich_help_panel=_SERVICE)(once)
 app.command(rich_help_panel=_SERVICE)(worker)

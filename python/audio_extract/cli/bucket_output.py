@@ -30,6 +30,11 @@ class BucketOutput:
         standing = self.adapter.stat(object_name) if overwrite else None
         return self.adapter.engine_sink(object_name, content_type=content_type, metadata={}, replace=standing)
 
+    def generations(self, prefix: str) -> dict[str, int]:
+        """Return the generations of the objects below a prefix, by their names without it."""
+        found = self.adapter.list_files(prefix)
+        return {one.name.removeprefix(prefix): one.generation for one in found if one.generation is not None}
+
     @property
     def token(self) -> Callable[[], tuple[str, float]] | None:
         """What the engine asks for access tokens."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,7 +17,15 @@ from audio_extract.cli.inputs import ffmpeg_of, resolve
 from audio_extract.cli.invocation import Invocation, command
 from audio_extract.cli.outputs import plan_outputs
 from audio_extract.cli.progress import TransferDisplay
-from audio_extract.exceptions import AudioExtractError, CancelledError, ConfigurationError
+from audio_extract.cli.wanted import (
+    CodecFlag,
+    PresetFlag,
+    QualityFlag,
+    chunk_rule,
+    refuse_impossible,
+    wanted_audio,
+)
+from audio_extract.exceptions import AudioExtractError, CancelledError
 from audio_extract.presentation import duration, size
 
 if TYPE_CHECKING:
@@ -26,26 +34,7 @@ if TYPE_CHECKING:
     from audio_extract._engine import CancelToken
     from audio_extract.cli.inputs import Input
     from audio_extract.cli.outputs import Output, Outputs
-    from audio_extract.engine_types import Audio, Ffmpeg, TransferReport, TransferRequest
-
-
-class CodecFlag(StrEnum):
-    """What the result is."""
-
-    MP3 = "mp3"
-    AAC = "aac"
-    OPUS = "opus"
-    FLAC = "flac"
-    WAV = "wav"
-    COPY = "copy"
-
-
-class QualityFlag(StrEnum):
-    """How much time the encoder takes."""
-
-    FAST = "fast"
-    STANDARD = "standard"
-    BEST = "best"
+    from audio_extract.engine_types import Audio, ChunkRule, Ffmpeg, Tags, TransferReport, TransferRequest
 
 
 class StrategyFlag(StrEnum):
@@ -79,7 +68,17 @@ def extract(
             show_default=False,
         ),
     ] = None,
-    codec: Annotated[CodecFlag, typer.Option(help="copy takes the sound as it is.")] = CodecFlag.MP3,
+    preset: Annotated[
+        list[PresetFlag] | None,
+        typer.Option(
+            help="podcast (MP3 128k stereo), speech (16 kHz mono FLAC), speech-small (Opus 24k mono), "
+            "archive (the sound as it is). Several make several results of one reading.",
+            show_default=False,
+        ),
+    ] = None,
+    codec: Annotated[
+        CodecFlag | None, typer.Option(help="copy takes the sound as it is; else mp3.", show_default=False)
+    ] = None,
     quality: Annotated[QualityFlag, typer.Option(help="Encoder effort.")] = QualityFlag.STANDARD,
     bitrate: Annotated[
         str | None, typer.Option(help="For example 128k; else the codec's usual one.", show_default=False)
@@ -91,6 +90,17 @@ def extract(
         int | None, typer.Option(min=1, max=8, help="Else as recorded.", show_default=False)
     ] = None,
     track: Annotated[int, typer.Option(min=0, help="Which sound track, from 0.")] = 0,
+    normalize: Annotated[
+        float | None,
+        typer.Option(
+            min=-70,
+            max=-5,
+            metavar="LUFS",
+            help="Make it so loud: -16. A local file is measured first and gets one gain (no peak above "
+            "-1 dBTP); what comes over the network gets one that changes in time.",
+            show_default=False,
+        ),
+    ] = None,
     strategy: Annotated[
         StrategyFlag,
         typer.Option(
@@ -98,6 +108,16 @@ def extract(
             "audio_only, nor by auto where it skips the picture."
         ),
     ] = StrategyFlag.PARALLEL,
+    chunk_duration: Annotated[
+        str | None,
+        typer.Option(help="Cut the result into chunks too, each so long: 15m.", show_default=False),
+    ] = None,
+    chunk_size: Annotated[
+        str | None, typer.Option(help="… each smaller than this: 24MB.", show_default=False)
+    ] = None,
+    chunk_silence: Annotated[
+        bool, typer.Option("--chunk-silence", help="… at the silence nearest to the place.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each source.")] = False,
     profile: Annotated[
@@ -109,51 +129,30 @@ def extract(
     from audio_extract import _engine
     from audio_extract.cli.interrupt import run_interruptible
 
-    audio: Audio = {
-        "codec": codec.value,
-        "quality": quality.value,
-        "bitrate_bps": parse_bitrate(bitrate),
-        "sample_rate_hz": sample_rate,
-        "channels": channels,
-        "track": track,
-    }
+    wanted = wanted_audio(
+        preset, codec, quality, bitrate=bitrate, sample_rate=sample_rate, channels=channels, track=track
+    )
+    rule = chunk_rule(chunk_duration, chunk_size, at_silence=chunk_silence)
+    refuse_impossible(wanted, rule, normalize)
     cancel = _engine.CancelToken()
     with TransferDisplay(wanted=invocation.verbosity >= 0) as display:
         ffmpeg = cache(lambda: ffmpeg_of(invocation))
         run = _Run(
-            *(invocation, ffmpeg, audio, strategy, cancel, display),
+            *(invocation, ffmpeg, wanted, strategy, cancel, display),
+            rule=rule,
+            normalize=normalize,
+            overwrite=overwrite,
             as_json=as_json,
             dry_run=dry_run,
             profile=profile,
         )
         code = run_interruptible(
-            lambda: run.all(sources, output, overwrite=overwrite),
+            lambda: run.all(sources, output),
             cancel=cancel.cancel,
             on_look=display.refresh,
         )
     if code:
         raise typer.Exit(code)
-
-
-def parse_bitrate(text: str | None) -> int | None:
-    """Return ``128k``, ``128000`` or ``0.5M`` in bits per second.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
-    if text is None:
-        return None
-    factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    digits = text[:-1] if factor > 1 else text
-    try:
-        value = round(float(digits) * factor)
-    except (ValueError, OverflowError):
-        value = 0
-    if not 6_000 <= value <= 10_000_000:
-        raise ConfigurationError(
-            f"--bitrate {text}: expected a bitrate between 6k and 10m, such as 128k", code="usage.invalid"
-        )
-    return value
 
 
 @dataclass(slots=True)
@@ -162,15 +161,18 @@ class _Run:
 
     invocation: Invocation
     ffmpeg: Callable[[], Ffmpeg]
-    audio: Audio
+    wanted: list[tuple[str, Audio]]
     strategy: StrategyFlag
     cancel: CancelToken
     display: TransferDisplay
+    rule: ChunkRule | None
+    normalize: float | None
+    overwrite: bool
     as_json: bool
     dry_run: bool
     profile: bool
 
-    def all(self, words: list[str], output: str | None, *, overwrite: bool) -> int:
+    def all(self, words: list[str], output: str | None) -> int:
         """Return the exit code."""
         failures: list[AudioExtractError] = []
         inputs: list[Input] = []
@@ -181,7 +183,7 @@ class _Run:
                 failures.append(self._failed(word, error))
         many = len(inputs) + len(failures) > 1
         outputs = plan_outputs(
-            output, many=many, overwrite=overwrite, invocation=self.invocation, recordings=inputs
+            output, many=many, overwrite=self.overwrite, invocation=self.invocation, recordings=inputs
         )
         for recording in inputs:
             try:
@@ -197,18 +199,38 @@ class _Run:
     def _one(self, recording: Input, outputs: Outputs) -> None:
         from audio_extract import _engine
 
-        extension, content_type = self._kind_of_result(recording)
+        extension, content_type = self._kind_of_result(recording, self.wanted[0][1])
         target = outputs.place(recording, extension=extension, content_type=content_type)
+        others = []
+        for name, audio in self.wanted[1:]:
+            kind = self._kind_of_result(recording, audio)
+            others.append(
+                target.beside(name, extension=kind[0], content_type=kind[1], overwrite=self.overwrite)
+            )
         if self.dry_run:
-            self._print({"source": recording.word, "output": target.label, "dry_run": True}, target.label)
+            labels = [target.label, *(other.label for other in others)]
+            self._print(
+                {"source": recording.word, "output": target.label, "dry_run": True}, "\n".join(labels)
+            )
             return
+        tags: Tags = {"title": PurePath(recording.name).stem}
+        # What every output of this recording has in common.
+        common: dict[str, Any] = {**self._loudness(recording), "tags": tags}
         request: TransferRequest = {
             "source": recording.source,
             "sink": target.sink,
-            "audio": {**self.audio, "tags": {"title": PurePath(recording.name).stem}},
+            "audio": cast("Audio", {**self.wanted[0][1], **common}),
             "ffmpeg": self.ffmpeg(),
             "fetch": {"strategy": self.strategy.value},
         }
+        if others:
+            request["outputs"] = [
+                {"sink": other.sink, "audio": cast("Audio", {**audio, **common})}
+                for other, (_, audio) in zip(others, self.wanted[1:], strict=True)
+            ]
+        if self.rule is not None:
+            request["chunks"] = target.chunks(self.rule, content_type=content_type, overwrite=self.overwrite)
+            request["measure"] = self.rule.get("silence")
         progress = _engine.Progress()
         self.display.follow(recording.name, progress)
         before = time.monotonic()
@@ -219,13 +241,45 @@ class _Run:
             progress=progress,
             cancel=self.cancel,
         )
-        self._done(recording, target, report, time.monotonic() - before)
+        self._done(recording, [target, *others], report, time.monotonic() - before)
 
-    def _kind_of_result(self, recording: Input) -> tuple[str, str]:
+    def _loudness(self, recording: Input) -> dict[str, float]:
+        """Return what makes a recording as loud as asked; reads a local file once more for it."""
+        if self.normalize is None:
+            return {}
+        if recording.source["kind"] != "file":
+            return {"loudness_lufs": self.normalize}
+        from audio_extract import _engine
+        from audio_extract.plan.loudness import linear_gain
+
+        audio = self.wanted[0][1]
+        measured = _engine.transfer(
+            {
+                "source": recording.source,
+                "sink": {"kind": "nothing"},
+                "audio": {
+                    "codec": "wav",
+                    "track": audio.get("track", 0),
+                    "channels": audio.get("channels"),
+                    "sample_rate_hz": audio.get("sample_rate_hz"),
+                },
+                "measure": {},
+                "ffmpeg": self.ffmpeg(),
+            },
+            cancel=self.cancel,
+        )
+        sound = measured["sound"]
+        gain = None if sound is None else linear_gain(sound["loudness"], self.normalize)
+        if gain is None:
+            self.invocation.say(f"{recording.name}: nothing is heard, so it stays as loud as it is")
+            return {}
+        return {"gain_db": gain}
+
+    def _kind_of_result(self, recording: Input, audio: Audio) -> tuple[str, str]:
         """Return extension and content type; what a copy becomes depends on the sound that is there."""
         from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
 
-        codec = self.audio["codec"]
+        codec = audio["codec"]
         extension = EXTENSIONS.get(codec)
         if extension is None:
             from audio_extract import _engine
@@ -235,12 +289,29 @@ class _Run:
                 source_token=recording.token,
                 cancel=self.cancel,
             )
-            track = self.audio.get("track", 0)
+            track = audio.get("track", 0)
             extension = next((t["copy_extension"] for t in report["tracks"] if t["index"] == track), "m4a")
         return extension, CONTENT_TYPES[extension]
 
-    def _done(self, recording: Input, target: Output, report: TransferReport, seconds: float) -> None:
+    def _done(self, recording: Input, targets: list[Output], report: TransferReport, seconds: float) -> None:
+        target = targets[0]
         stored = report["stored"]
+        chunks = report["chunks"]
+        labels = [one.label for one in targets]
+        more: dict[str, Any] = {}
+        if len(targets) > 1:
+            more["outputs"] = [
+                {
+                    "output": label,
+                    "size_bytes": one["stored"]["size_bytes"],
+                    "crc32c": one["stored"]["crc32c"],
+                }
+                for label, one in zip(labels[1:], report["outputs"], strict=True)
+            ]
+        if chunks is not None:
+            index = target.index_chunks(PurePath(target.label).name, chunks[-1]["end"], chunks)
+            labels.append(index)
+            more["chunks"] = index
         self.display.clear()
         self._print(
             {
@@ -254,13 +325,15 @@ class _Run:
                 "strategy": report["strategy"],
                 "fallback_reason": report["fallback_reason"],
                 "elapsed_seconds": round(seconds, 3),
+                **more,
             },
-            target.label,
+            "\n".join(labels),
         )
         self.invocation.say(
             f"{recording.name}: {duration(report['audio_seconds'])} of sound, "
             f"{size(report['fetched_bytes'])} fetched of {size(report['source_size_bytes'])}, "
             f"{size(stored['size_bytes'])} stored in {seconds:.1f} s"
+            + (f", {len(chunks)} chunk{'s' if len(chunks) != 1 else ''}" if chunks is not None else "")
         )
 
         if self.profile:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
 
 from audio_extract.cli.targets import BucketDest, FileDest, FolderDest, parse_dest, result_name, safe_name
 from audio_extract.exceptions import ConfigurationError
@@ -12,12 +12,17 @@ from audio_extract.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from audio_extract.cli.bucket_output import BucketOutput
     from audio_extract.cli.inputs import Input
     from audio_extract.cli.invocation import Invocation
     from audio_extract.cli.targets import Dest
-    from audio_extract.engine_types import FileSink, GcsSink
+    from audio_extract.engine_types import Chunk, ChunkRule, ChunkTarget, FileSink, GcsSink
 
     TokenProvider = Callable[[], tuple[str, float]]
+
+
+#: Uploads beside the main one take turns with it for memory.
+SMALL_UPLOAD_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,49 @@ class Output:
         label: A path or ``gs://`` URL, for people.
         sink: The same for the engine.
         token: Gives the access token of a bucket.
+        bucket: The bucket; None for a file.
     """
 
     label: str
     sink: FileSink | GcsSink
     token: TokenProvider | None = None
+    bucket: BucketOutput | None = None
+
+    def beside(self, name: str, *, extension: str, content_type: str, overwrite: bool) -> Output:
+        """Return where another result of a recording goes: ``a_speech.flac`` beside ``a.mp3``."""
+        stem = f"{self._stem}_{name}.{extension}"
+        if self.bucket is not None and self.sink["kind"] == "gcs":
+            sink = self.bucket.sink(stem, content_type=content_type, overwrite=overwrite)
+            if sink["kind"] == "gcs":
+                sink["chunk_size_bytes"] = SMALL_UPLOAD_BYTES
+            return Output(f"gs://{self.sink['bucket']}/{stem}", sink, self.token, self.bucket)
+        return Output(stem, {"kind": "file", "path": stem, "overwrite": overwrite})
+
+    def chunks(self, rule: ChunkRule, *, content_type: str, overwrite: bool) -> ChunkTarget:
+        """Return where chunks of this result go: a folder with its name, without extension."""
+        if self.bucket is not None and self.sink["kind"] == "gcs":
+            sink = self.bucket.sink(self._stem, content_type=content_type, overwrite=False)
+            if sink["kind"] == "gcs":
+                sink["chunk_size_bytes"] = SMALL_UPLOAD_BYTES
+            replace = self.bucket.generations(f"{self._stem}/") if overwrite else {}
+            return {"rule": rule, "sink": sink, "replace": replace}
+        return {"rule": rule, "sink": {"kind": "file", "path": self._stem, "overwrite": overwrite}}
+
+    def index_chunks(self, source: str, duration: float, chunks: list[Chunk]) -> str:
+        """Write ``chunks.json`` beside them and return where."""
+        from audio_extract.chunker import INDEX, chunks_document, write_index
+
+        document = chunks_document(source, duration, chunks)
+        if self.bucket is not None and self.sink["kind"] == "gcs":
+            name = f"{self._stem}/{INDEX}"
+            self.bucket.adapter.put_log(name, document)
+            return f"gs://{self.sink['bucket']}/{name}"
+        return str(write_index(Path(self._stem), document))
+
+    @property
+    def _stem(self) -> str:
+        name = self.sink["object"] if self.sink["kind"] == "gcs" else self.sink["path"]
+        return name.removesuffix(PurePosixPath(name).suffix)
 
 
 class Outputs:
@@ -90,6 +133,7 @@ class Outputs:
             f"gs://{dest.bucket}/{object_name}",
             bucket.sink(object_name, content_type=content_type, overwrite=self._overwrite),
             bucket.token,
+            bucket,
         )
 
 

@@ -10,7 +10,7 @@ import typer
 from audio_extract.cli.invocation import Invocation, command
 
 if TYPE_CHECKING:
-    from audio_extract.engine_types import ProbeNetwork, ProbeReport
+    from audio_extract.engine_types import ProbeNetwork, ProbeReport, SoundReport
 
 
 @command
@@ -21,6 +21,13 @@ def probe(
         str, typer.Argument(metavar="SOURCE", help="A file, https://…, drive:ID or a Drive share link.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    waveform: Annotated[
+        bool,
+        typer.Option(
+            "--waveform", help="Decode the sound too: its waveform, loudness (EBU R128) and silence."
+        ),
+    ] = False,
+    track: Annotated[int, typer.Option(min=0, help="Which sound track --waveform shows, from 0.")] = 0,
 ) -> None:
     """Show container, tracks and length, and what each way to fetch the audio would cost."""
     from audio_extract import _engine
@@ -29,20 +36,54 @@ def probe(
 
     cancel = _engine.CancelToken()
 
-    def work() -> tuple[str, ProbeReport]:
+    def work() -> tuple[str, ProbeReport, SoundReport | None]:
         recording = resolve_one(source, invocation)
+        ffmpeg = ffmpeg_of(invocation)
         report = _engine.probe(
-            {"source": recording.source, "ffmpeg": ffmpeg_of(invocation)},
+            {"source": recording.source, "ffmpeg": ffmpeg}, source_token=recording.token, cancel=cancel
+        )
+        if not waveform:
+            return recording.name, report, None
+        measured = _engine.transfer(
+            {
+                "source": recording.source,
+                "sink": {"kind": "nothing"},
+                "audio": {"codec": "wav", "track": track},
+                "measure": {},
+                "ffmpeg": ffmpeg,
+            },
             source_token=recording.token,
             cancel=cancel,
         )
-        return recording.name, report
+        return recording.name, report, measured["sound"]
 
-    name, report = run_interruptible(work, cancel=cancel.cancel)
+    name, report, sound = run_interruptible(work, cancel=cancel.cancel)
     if as_json:
-        typer.echo(json.dumps({"source": source, "name": name, **report}, ensure_ascii=False))
-    else:
-        _print_tables(name, report)
+        measured = {"sound": sound} if waveform else {}
+        typer.echo(json.dumps({"source": source, "name": name, **report, **measured}, ensure_ascii=False))
+        return
+    _print_tables(name, report)
+    if sound is not None:
+        _print_sound(sound)
+
+
+def _print_sound(sound: SoundReport) -> None:
+    """Draw the waveform as wide as the terminal is, and say what was measured."""
+    import shutil
+
+    from audio_extract.presentation import duration
+    from audio_extract.sound import loudness_text, terminal_lines
+
+    columns = min(shutil.get_terminal_size().columns, 120)
+    for line in terminal_lines(sound["waveform"], columns):
+        typer.echo(line)
+    silence = sound["silence"]
+    typer.echo(f"loudness: {loudness_text(sound['loudness']) or 'nothing is heard'}")  # type: ignore[arg-type]
+    typer.echo(
+        f"silence: {duration(silence['total_seconds'])} of {duration(sound['seconds'])}, "
+        f"{silence['leading_seconds']:.1f} s before the first sound and "
+        f"{silence['trailing_seconds']:.1f} s after the last"
+    )
 
 
 def _print_tables(name: str, report: ProbeReport) -> None:

@@ -105,14 +105,23 @@ def show(
     with open_tracker(invocation) as tracker:
         row = find_recording(tracker, recording)
         history = tracker.audit(row.id)
+        sounds = [(attempt.get("report") or {}).get("sound") for attempt in tracker.attempts_of(row.id)]
+    sound = next(filter(None, reversed(sounds)), None)
     values = row_values(row)
     if as_json:
+        values["sound"] = sound
         values["audit"] = [_plain(asdict(entry)) for entry in history]
         typer.echo(json.dumps(values, ensure_ascii=False))
         return
     for name, value in values.items():
         if value not in (None, {}, ""):
             typer.echo(one_line(f"{name + ':':<20} {value}"))
+    if sound:
+        from audio_extract.sound import loudness_text, terminal_lines
+
+        typer.echo(f"{'loudness:':<20} {loudness_text(sound['loudness']) or 'nothing is heard'}")
+        for line in terminal_lines(sound["waveform"], 100, rows=2):
+            typer.echo(f"{'':<20} {line}".rstrip())
     remedy = errors.remedy_of(row.error_code)
     if remedy:
         typer.echo(f"{'to do:':<20} {remedy}")

@@ -58,6 +58,8 @@ def processing_log(
         "object_name": object_name,
         "generation": stored.generation,
         "audio_seconds": report["audio_seconds"],
+        "sound": report["sound"],
+        "chunks": report["chunks"],
         "attempt": attempt,
         "started_at": started_at.isoformat(),
         "ended_at": ended_at.isoformat(),

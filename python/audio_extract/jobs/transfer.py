@@ -17,7 +17,9 @@ import structlog
 from audio_extract import _engine, plan
 from audio_extract.exceptions import AudioExtractError, CancelledError, DestinationExistsError, InternalError
 from audio_extract.jobs.adoption import Standing, judge, object_metadata
+from audio_extract.jobs.chunk_folder import ChunkFolder
 from audio_extract.jobs.processing_log import is_part, processing_log
+from audio_extract.sound import kept
 from audio_extract.sources.base import Recording
 from audio_extract.tracker import LeaseLostError, RetryPolicy, State, Stored
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from audio_extract.engine_types import Tags, TransferReport, TransferRequest
+    from audio_extract.engine_types import ChunkRule, Tags, TransferReport, TransferRequest
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.jobs.active import ActiveTransfer
     from audio_extract.settings import Settings
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from audio_extract.storage.base import StorageAdapter, StoredFile
     from audio_extract.telemetry.metrics import Metrics
     from audio_extract.telemetry.traces import Traces, TransferSpan
-    from audio_extract.tracker import Claim, Tracker
+    from audio_extract.tracker import Claim, StoredChunk, Tracker
 
 _log = logging.getLogger(__name__)
 
@@ -217,6 +219,14 @@ class TransferJob:
                     if standing is None
                     else self._judge(claim, standing, recording, plan_id, named_before=named_before)
                 )
+                folder = ChunkFolder(self.storage, candidate, recording.source_id)
+                chunks = None
+                if self._rule is not None:
+                    if whose is Standing.OURS and (chunks := folder.read_index()) is None:
+                        # Whoever stored it died before the chunks were complete: all of it is made again.
+                        whose = Standing.OURS_UNPROVEN
+                    if whose is not Standing.OURS and folder.is_foreign(named_before=named_before):
+                        whose = Standing.FOREIGN
                 # Looked at before it is decided: a name that is ours by the database is one that was free.
                 is_taken = whose is Standing.FOREIGN or (
                     name is None and not self.tracker.assign_object_name(claim, candidate, self.now())
@@ -226,7 +236,7 @@ class TransferJob:
                 continue
             name = candidate
             if standing is not None and whose is Standing.OURS:
-                self._adopt(claim, recording, standing, plan_id=plan_id, span=span)
+                self._adopt(claim, recording, standing, chunks or [], plan_id=plan_id, span=span)
                 return True
             try:
                 report = self._transfer(
@@ -263,10 +273,14 @@ class TransferJob:
             or self._judge(claim, standing, recording, plan_id, named_before=True) is not Standing.OURS
         ):
             return False
+        folder = ChunkFolder(self.storage, claim.object_name, recording.source_id)
+        chunks = folder.read_index() if self._rule is not None else []
+        if chunks is None:
+            return False
         with self.traces.transfer(
             attributes={"recording.id": claim.id, "recording.source": claim.source}
         ) as span:
-            self._adopt(claim, recording, standing, plan_id=plan_id, span=span)
+            self._adopt(claim, recording, standing, chunks, plan_id=plan_id, span=span)
         return True
 
     def _judge(
@@ -323,11 +337,10 @@ class TransferJob:
         replace: StoredFile | None,
     ) -> TransferReport:
         with span.stage("plan"):
+            content_type = plan.CONTENT_TYPES[name.rpartition(".")[2]]
+            metadata = object_metadata(recording, plan_id, span.trace_id)
             sink = self.storage.engine_sink(
-                name,
-                content_type=plan.CONTENT_TYPES[name.rpartition(".")[2]],
-                metadata=object_metadata(recording, plan_id, span.trace_id),
-                replace=replace,
+                name, content_type=content_type, metadata=metadata, replace=replace
             )
             if sink["kind"] == "gcs":
                 sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
@@ -335,12 +348,16 @@ class TransferJob:
                 "source": source.engine_source(recording),
                 "sink": sink,
                 "audio": plan.audio_request(self.settings, self._tags(recording)),
+                "measure": plan.measure_request(self.settings),
                 "ffmpeg": plan.ffmpeg_request(self.settings, self.ffmpeg()),
                 "fetch": plan.fetch_request(self.settings),
                 "memory_limit_bytes": plan.memory_limit_bytes(self.settings),
                 "traceparent": span.traceparent,
                 "temp_directory": str(self.settings.temp_directory),
             }
+            if self._rule is not None:
+                folder = ChunkFolder(self.storage, name, recording.source_id)
+                request["chunks"] = folder.target(self._rule, content_type=content_type, metadata=metadata)
         try:
             return _engine.transfer(
                 request,
@@ -355,6 +372,11 @@ class TransferJob:
             span.add_partial_report(active.progress.partial_report())
             raise
 
+    @property
+    def _rule(self) -> ChunkRule | None:
+        """How the audio is cut into chunks; None: not at all."""
+        return plan.chunk_rule(self.settings)
+
     def _tags(self, recording: Recording) -> Tags:
         meeting = plan.meeting_of(recording, self.settings)
         return {
@@ -364,7 +386,14 @@ class TransferJob:
         }
 
     def _adopt(
-        self, claim: Claim, recording: Recording, standing: StoredFile, *, plan_id: str, span: TransferSpan
+        self,
+        claim: Claim,
+        recording: Recording,
+        standing: StoredFile,
+        chunks: list[StoredChunk],
+        *,
+        plan_id: str,
+        span: TransferSpan,
     ) -> None:
         log = self.storage.get_log(plan.log_name(standing.name, self.settings)) or {}
         audio_seconds = log.get("audio_seconds")
@@ -384,6 +413,7 @@ class TransferJob:
             plan_id=plan_id,
             revision=recording.revision,
             adopted=True,
+            chunks=chunks,
             trace_id=span.trace_id,
         )
         _log.info(
@@ -417,6 +447,11 @@ class TransferJob:
             trace_id=span.trace_id,
         )
         with span.stage("record"):
+            chunks = None
+            if report["chunks"] is not None:
+                # Without its index the audio is not adopted, but made again.
+                folder = ChunkFolder(self.storage, name, recording.source_id)
+                chunks = folder.write_index(report["chunks"])
             try:
                 self.storage.put_log(plan.log_name(name, self.settings), log)
             except AudioExtractError as error:
@@ -443,7 +478,14 @@ class TransferJob:
                 plan_id=plan_id,
                 revision=recording.revision,
                 # Parts of stages are for the log and the trace; a row of a hundred thousand stays small.
-                report={**report, "stages": [one for one in report["stages"] if not is_part(one["name"])]},
+                report={
+                    **report,
+                    "stages": [one for one in report["stages"] if not is_part(one["name"])],
+                    "sound": kept(report["sound"]),
+                    # They have a table of their own.
+                    "chunks": None,
+                },
+                chunks=chunks or (),
                 trace_id=span.trace_id,
             )
         _log.info(

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from audio_extract.plan.engine_request import (
         audio_request,
+        chunk_rule,
         fetch_request,
         ffmpeg_request,
+        measure_request,
         memory_limit_bytes,
     )
     from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
     from audio_extract.plan.identity import plan_id
     from audio_extract.plan.meeting_names import Meeting
-    from audio_extract.plan.naming import log_name, meeting_of, object_name
+    from audio_extract.plan.naming import chunk_folder, log_name, meeting_of, object_name
     from audio_extract.plan.selection import Selected, Skipped, select
 
 __all__ = [
@@ -28,9 +30,12 @@ __all__ = [
     "Selected",
     "Skipped",
     "audio_request",
+    "chunk_folder",
+    "chunk_rule",
     "fetch_request",
     "ffmpeg_request",
     "log_name",
+    "measure_request",
     "meeting_of",
     "memory_limit_bytes",
     "object_name",
@@ -45,9 +50,12 @@ _MODULES = {
     "Selected": "selection",
     "Skipped": "selection",
     "audio_request": "engine_request",
+    "chunk_folder": "naming",
+    "chunk_rule": "engine_request",
     "fetch_request": "engine_request",
     "ffmpeg_request": "engine_request",
     "log_name": "naming",
+    "measure_request": "engine_request",
     "meeting_of": "naming",
     "memory_limit_bytes": "engine_request",
     "object_name": "naming",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from audio_extract.settings.base import MIB
 
 if TYPE_CHECKING:
-    from audio_extract.engine_types import Audio, Fetch, Ffmpeg, Tags
+    from audio_extract.engine_types import Audio, ChunkRule, Fetch, Ffmpeg, Silence, Tags
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.settings import Settings
 
@@ -29,6 +29,36 @@ def audio_request(settings: Settings, tags: Tags | None = None) -> Audio:
         "compression_level": audio.compression_level,
         "track": audio.track,
         "tags": tags or {},
+    }
+
+
+def measure_request(settings: Settings) -> Silence | None:
+    """Return what counts as silence where the sound is measured; None: it is not.
+
+    A copy is not decoded, and only for its picture it should not be.
+    """
+    processing = settings.processing
+    if not processing.measure or processing.audio_format.codec == "copy":
+        return None
+    chunks = processing.chunks
+    return {"threshold_db": chunks.silence_threshold_db, "least_seconds": chunks.silence_seconds}
+
+
+def chunk_rule(settings: Settings) -> ChunkRule | None:
+    """Return how to cut the audio into chunks; None: not at all."""
+    chunks = settings.processing.chunks
+    if chunks.duration_seconds is None and chunks.max_size_mb is None:
+        return None
+    size = chunks.max_size_mb
+    return {
+        "duration_seconds": chunks.duration_seconds,
+        "most_bytes": None if size is None else round(size * 1_000_000),
+        "overlap_seconds": chunks.overlap_seconds,
+        "silence": (
+            {"threshold_db": chunks.silence_threshold_db, "least_seconds": chunks.silence_seconds}
+            if chunks.at_silence
+            else None
+        ),
     }
 
 

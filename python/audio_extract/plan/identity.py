@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from audio_extract.plan.engine_request import chunk_rule
 
 if TYPE_CHECKING:
     from audio_extract.settings import Settings
@@ -19,7 +21,7 @@ def plan_id(settings: Settings) -> str:
     ``128k`` and ``128000`` are the same; what a codec does not use (the bitrate of ``flac``) does not count.
     """
     audio = settings.processing.audio_format
-    meaning = {
+    meaning: dict[str, Any] = {
         "version": _VERSION,
         "codec": audio.codec,
         "track": audio.track,
@@ -30,5 +32,9 @@ def plan_id(settings: Settings) -> str:
         "quality": None if audio.codec in {"copy", "wav"} else audio.quality,
         "compression_level": None if audio.codec in {"copy", "wav", "aac"} else audio.compression_level,
     }
+    chunks = chunk_rule(settings)
+    if chunks is not None:
+        # Left out where there are none: what was stored before there were chunks stays what it is.
+        meaning["chunks"] = chunks
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

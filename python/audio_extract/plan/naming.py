@@ -70,6 +70,11 @@ def log_name(object_name: str, settings: Settings) -> str:
     return "/".join(filter(None, (prefix, _LOGS, folder, f"{stem}.json")))
 
 
+def chunk_folder(object_name: str) -> str:
+    """Return the name of the folder for chunks of an object: its own without extension."""
+    return object_name.rpartition(".")[0] or object_name
+
+
 def safe_component(title: str, max_bytes: int) -> str:
     """Return a title as one part of a path: readable, not empty, not ``.`` or ``..``, of limited length."""
     text = unicodedata.normalize("NFC", title)

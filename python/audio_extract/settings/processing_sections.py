@@ -91,6 +91,27 @@ class AudioFormat(Section):
         return self
 
 
+class Chunks(Section):
+    """Pieces of the audio, for what comes next. There are none unless one of the first two keys is set."""
+
+    duration_seconds: float | None = key(
+        None, "How long a chunk should be, for example 900.", ge=1, le=86_400
+    )
+    max_size_mb: float | None = key(
+        None, "Every chunk is smaller, for example 24 where a service takes 25 MB.", ge=0.3, le=4_000
+    )
+    overlap_seconds: float = key(
+        0.0, "What of the end of a chunk comes again at the beginning of the next.", ge=0, le=60
+    )
+    at_silence: bool = key(
+        False, "Cut in the silence nearest to the place, at most 30 seconds (a quarter of a chunk) away."
+    )
+    silence_threshold_db: float = key(
+        -40.0, "No sample is louder in silence, in dB below full scale.", ge=-90, le=-10
+    )
+    silence_seconds: float = key(0.5, "Silence is at least so long.", ge=0.05, le=60)
+
+
 class Ffmpeg(Section):
     """The FFmpeg program."""
 
@@ -138,7 +159,28 @@ class Processing(Section):
         None, "For the rare recording that cannot be streamed; without it the system's temporary folder."
     )
     audio_format: AudioFormat = key(AudioFormat, "What the audio is stored as.")
+    chunks: Chunks = key(Chunks, "Pieces of the audio, for what comes next.")
+    measure: bool = key(
+        True,
+        "Measure loudness (EBU R128), silence and waveform on the way; not of a copy, which is not decoded.",
+    )
     ffmpeg: Ffmpeg = key(Ffmpeg, "The FFmpeg program.")
+
+    @model_validator(mode="after")
+    def _can_be_cut(self) -> Processing:
+        chunks = self.chunks
+        if chunks.duration_seconds is None and chunks.max_size_mb is None:
+            return self
+        if self.audio_format.codec not in {"mp3", "flac", "wav"}:
+            raise ValueError(
+                "chunks: only mp3, flac and wav can be cut without encoding them again; choose one as "
+                "audio_format.codec"
+            )
+        if chunks.duration_seconds is not None and chunks.overlap_seconds > chunks.duration_seconds / 2:
+            raise ValueError("chunks.overlap_seconds: at most half of chunks.duration_seconds")
+        if chunks.at_silence and not self.measure:
+            raise ValueError("chunks.at_silence: the sound has to be measured; set measure: true")
+        return self
 
 
 class Transfer(Section):

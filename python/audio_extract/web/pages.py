@@ -22,7 +22,7 @@ from audio_extract.web.components import MEANINGS
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
 from audio_extract.web.history import history_view
 from audio_extract.web.questions import CHANGE_SECONDS, READ_SECONDS
-from audio_extract.web.recording_page import facts, stage_rows, took
+from audio_extract.web.recording_page import facts, last_sound, stage_rows, took
 from audio_extract.web.view import actor_of, found, why
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ class Pages:
             facts=facts(row),
             attempts=[{**attempt, "why": _ended_by(attempt, row.name)} for attempt in reversed(attempts)],
             stages=stage_rows(attempts[-1].get("report") if attempts else None),
+            sound=last_sound(attempts),
+            chunks=tracker.chunks_of(row.id),
             trace_url=_trace_url(self._dashboard.trace_url, row.trace_id),
             trail=tracker.audit(row.id),
         )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from audio_extract.presentation import duration, size
+from audio_extract.sound import loudness_text, svg_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from audio_extract.tracker.values import RecordingRow
 
@@ -49,6 +50,42 @@ def facts(row: RecordingRow) -> list[tuple[str, str]]:
         ("Processes that died over it", str(row.crashes) if row.crashes else None),
     ]
     return [(name, value) for name, value in shown if value]
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The sound of a recording as a picture and in words.
+
+    Attributes:
+        pixels: Width of the picture.
+        path: Around the waveform, 256 units high.
+        facts: Named for people.
+    """
+
+    pixels: int
+    path: str
+    facts: list[tuple[str, str]]
+
+
+def last_sound(attempts: Sequence[Mapping[str, Any]]) -> Sound | None:
+    """Return what was measured on a recording's sound the last time; what only adopts measures nothing.
+
+    Args:
+        attempts: In order, each with the engine's report as the database keeps it.
+    """
+    sounds = ((attempt.get("report") or {}).get("sound") for attempt in reversed(attempts))
+    sound = next(filter(None, sounds), None)
+    if sound is None:
+        return None
+    pixels, path = svg_path(sound["waveform"])
+    silence = sound["silence"]
+    shown = [
+        ("Loudness", loudness_text(sound["loudness"]) or "nothing is heard"),
+        ("Silence", f"{duration(silence['total_seconds'])} of {duration(sound['seconds'])}"),
+        ("Before the first sound", f"{silence['leading_seconds']:.1f} s"),
+        ("After the last sound", f"{silence['trailing_seconds']:.1f} s"),
+    ]
+    return Sound(pixels, path, shown)
 
 
 def stage_rows(report: Mapping[str, Any] | None) -> list[StageRow]:

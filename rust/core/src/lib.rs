@@ -9,11 +9,13 @@
 //! audio waits for its turn, up to a sixth of the limit; that decides how many encoders there are. Beside it stand the
 //! buffers of a few pipes and connections, some hundred KiB each.
 
+mod analysis;
 pub mod auth;
 #[doc(hidden)]
 pub mod bench;
 pub mod budget;
 pub mod checksum;
+pub mod chunks;
 pub mod cores;
 pub mod error;
 mod extract;
@@ -31,5 +33,6 @@ pub mod stages;
 mod testing;
 pub mod transfer;
 
+pub use analysis::{Loudness, SilenceReport, SilenceSpec, SoundReport, Waveform};
 pub use sink::crc32c_of;
 pub use source::{Estimates, Measured, Network};

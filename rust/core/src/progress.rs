@@ -54,6 +54,20 @@ pub struct Counts {
     pub retries: BTreeMap<String, u64>,
 }
 
+impl Counts {
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        let add = |to: &mut BTreeMap<String, u64>, from: BTreeMap<String, u64>| {
+            for (name, count) in from {
+                *to.entry(name).or_default() += count;
+            }
+        };
+        add(&mut self.source_requests, other.source_requests);
+        add(&mut self.sink_requests, other.sink_requests);
+        add(&mut self.retries, other.retries);
+    }
+}
+
 /// Which service a request went to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {

@@ -2,11 +2,16 @@
 //!
 //! `python/audio_extract/engine_types.py` documents the same shapes for Python. Unknown keys are refused.
 
+mod outputs;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::{SilenceSpec, SoundReport};
+use crate::chunks::Chunk;
 use crate::error::{EngineError, ErrorCode, Result};
+pub use outputs::{ChunkTarget, OutputReport, OutputSpec};
 
 /// Cloud Storage's granularity of resumable chunks, in bytes.
 pub const CHUNK_GRANULARITY: u64 = 256 * 1024;
@@ -22,6 +27,15 @@ pub struct TransferRequest {
     pub sink: SinkSpec,
     /// What to make of the sound.
     pub audio: AudioSpec,
+    /// Chunks of that.
+    #[serde(default)]
+    pub chunks: Option<ChunkTarget>,
+    /// What else to make of the same decoding.
+    #[serde(default)]
+    pub outputs: Vec<OutputSpec>,
+    /// Measures the sound, with this as silence; not where the main output is a copy.
+    #[serde(default)]
+    pub measure: Option<SilenceSpec>,
     /// The FFmpeg child.
     pub ffmpeg: FfmpegSpec,
     /// How bytes are fetched.
@@ -95,6 +109,8 @@ pub enum SinkSpec {
         #[serde(default)]
         direct: bool,
     },
+    /// Nowhere: only what is made beside it counts.
+    Nothing,
 }
 
 /// An object in Cloud Storage.
@@ -189,6 +205,15 @@ pub struct AudioSpec {
     /// FFmpeg's `-compression_level`, instead of what `quality` means.
     #[serde(default)]
     pub compression_level: Option<u32>,
+    /// Louder or quieter by so many dB, -60 to 60, and otherwise as it is.
+    #[serde(default)]
+    pub gain_db: Option<f64>,
+    /// The loudness it should have, -70 to -5 LUFS, by a gain that changes in time: for what is not measured before.
+    #[serde(default)]
+    pub loudness_lufs: Option<f64>,
+    /// Bits of a sample, 16 or 24: of FLAC; without it what the recording's decoder gives.
+    #[serde(default)]
+    pub sample_bits: Option<u32>,
     /// Index among the audio tracks.
     #[serde(default)]
     pub track: u32,
@@ -305,7 +330,10 @@ impl TransferRequest {
     /// `request.invalid`, naming the field.
     pub fn validate(&self) -> Result<()> {
         let invalid = |message: String| Err(EngineError::new(ErrorCode::RequestInvalid, message));
-        if let SinkSpec::Gcs(gcs) = &self.sink {
+        let sinks =
+            self.all_outputs().flat_map(|(_, sink, chunks)| [Some(sink), chunks.map(|one| &one.sink)]);
+        for sink in sinks.flatten() {
+            let SinkSpec::Gcs(gcs) = sink else { continue };
             if gcs.chunk_size_bytes == 0 || gcs.chunk_size_bytes % CHUNK_GRANULARITY != 0 {
                 return invalid(format!(
                     "upload chunk size is {} bytes; Cloud Storage needs a multiple of 262,144 (256 KiB)",
@@ -315,11 +343,6 @@ impl TransferRequest {
             if gcs.bucket.is_empty() || gcs.object.is_empty() {
                 return invalid("bucket and object name must not be empty".to_owned());
             }
-        }
-        if self.audio.codec == Codec::Mp3
-            && !self.audio.channels.is_none_or(|channels| (1..=2).contains(&channels))
-        {
-            return invalid("audio.channels: MP3 has 1 or 2".to_owned());
         }
         if !(1..=64).contains(&self.fetch.max_ranges) {
             return invalid(format!("fetch.max_ranges is {}; 1 to 64 are allowed", self.fetch.max_ranges));
@@ -359,11 +382,12 @@ impl TransferRequest {
                 self.retry.base_seconds
             ));
         }
+        self.validate_outputs()?;
         let least = self.upload_reserve() + 2 * MIB;
         if self.memory_limit_bytes < least {
             return invalid(format!(
                 "the memory limit of {} bytes is below the {least} bytes this transfer needs at least \
-                 (two upload chunks and 2 MiB to fetch into)",
+                 (two upload chunks for each output and 2 MiB to fetch into)",
                 self.memory_limit_bytes
             ));
         }
@@ -374,20 +398,26 @@ impl TransferRequest {
     ///
     /// An encoder with a bitrate takes longer to make 8 MiB than a line takes to send them, so large chunks would win
     /// nothing: they would only be held, and more would be left to send when the last sample is encoded.
-    pub(crate) fn upload_chunk_bytes(&self, gcs: &GcsSpec) -> u64 {
-        match self.audio.codec {
+    pub(crate) fn upload_chunk_bytes(codec: Codec, gcs: &GcsSpec) -> u64 {
+        match codec {
             Codec::Mp3 | Codec::Aac | Codec::Opus => gcs.chunk_size_bytes.min(2 * MIB),
             Codec::Flac | Codec::Wav | Codec::Copy => gcs.chunk_size_bytes,
         }
     }
 
-    /// Bytes set aside for the upload: one chunk that fills and one that is on its way.
+    /// Bytes set aside for the uploads: of each, one chunk that fills and one that is on its way.
     #[must_use]
     pub fn upload_reserve(&self) -> u64 {
-        match &self.sink {
-            SinkSpec::Gcs(gcs) => 2 * self.upload_chunk_bytes(gcs),
+        let of = |codec: Codec, sink: &SinkSpec| match sink {
+            SinkSpec::Gcs(gcs) => 2 * Self::upload_chunk_bytes(codec, gcs),
             SinkSpec::File { .. } => 2 * crate::sink::FILE_BUFFER_BYTES as u64,
-        }
+            SinkSpec::Nothing => 0,
+        };
+        self.all_outputs()
+            .map(|(audio, sink, chunks)| {
+                of(audio.codec, sink) + chunks.map_or(0, |chunks| of(audio.codec, &chunks.sink))
+            })
+            .sum()
     }
 }
 
@@ -438,6 +468,12 @@ pub struct TransferReport {
     pub fetched_bytes: u64,
     /// Length of the stored audio.
     pub audio_seconds: Option<f64>,
+    /// Its chunks, where some were asked for.
+    pub chunks: Option<Vec<Chunk>>,
+    /// What was made beside it, in the order it was asked for.
+    pub outputs: Vec<OutputReport>,
+    /// What was measured, where that was asked for.
+    pub sound: Option<SoundReport>,
     /// Outcome → requests to the source.
     pub source_requests: BTreeMap<String, u64>,
     /// Outcome → requests to the destination.

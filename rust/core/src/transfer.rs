@@ -1,11 +1,13 @@
 //! One transfer: source → extract → sink. Wires the parts together and owns none of their work.
 
+mod beside;
 mod encode;
 mod fetching;
 mod flow;
 mod output;
 mod parallel;
 mod strategy;
+mod targets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +22,15 @@ use crate::error::{EngineError, ErrorCode, Result};
 use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
 use crate::pool::{Piece, Pool};
 use crate::progress::{Phase, Progress};
-use crate::request::{
-    Codec, GcsSpec, SinkSpec, SourceSpec, StoredObject, Strategy, TransferReport, TransferRequest,
-};
-use crate::sink::{End, FileSink, GcsOptions, GcsSink, Sink};
-use crate::source::{self, Estimates, FileSource, HttpOptions, HttpSource, IndexReader, Skip, Source};
+use crate::request::{Codec, SourceSpec, Strategy, TransferReport, TransferRequest};
+use crate::sink::{End, Sink};
+use crate::source::{Estimates, FileSource, HttpOptions, HttpSource, IndexReader, Skip, Source};
 use crate::spill::Spill;
 use crate::stages::Stages;
 
 use fetching::Pace;
 pub(crate) use strategy::checksum_promised;
+use targets::{StoredChunks, Targets};
 
 /// Fetched ahead of each encoder, which eats 10 to 20 MB a second: more would only be held.
 const ENCODER_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
@@ -74,14 +75,15 @@ pub async fn transfer(request: TransferRequest, hooks: Hooks) -> Result<Transfer
     let stages = hooks.progress.start();
     let cancel = hooks.cancel.clone();
     let run = Run::new(request, hooks, stages);
-    let mut sink = run.open_sink()?;
+    let mut targets = run.open_targets()?;
     let result = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(EngineError::new(ErrorCode::Cancelled, "the transfer was cancelled")),
-        result = run.carry_out(&mut sink) => result,
+        result = run.carry_out(&mut targets) => result,
     };
     if result.is_err() {
-        sink.abort().await;
+        targets.abort().await;
+        run.remove_chunks(&targets);
     }
     result
 }
@@ -124,6 +126,7 @@ struct Opened {
 struct Extracted {
     bytes: u64,
     audio_seconds: Option<f64>,
+    sound: Option<crate::analysis::SoundReport>,
 }
 
 struct Run {
@@ -134,6 +137,9 @@ struct Run {
     segments_bytes: u64,
     stages: Stages,
     seen: std::sync::Mutex<SeenChildren>,
+    /// Counts what goes to other places than the main output.
+    beside: Arc<Progress>,
+    stored_chunks: StoredChunks,
     /// Where this transfer encodes: it shares the cores.
     member: Option<Member>,
 }
@@ -156,52 +162,41 @@ impl Run {
         let budget = Budget::new(limit.min(request.upload_reserve().saturating_add(most)));
         let segments_bytes = limit.saturating_sub(budget.limit_bytes()).min(limit / SEGMENTS_SHARE);
         let member = (request.audio.codec != Codec::Copy).then(|| Member::join(&hooks.progress));
-        Self { request, hooks, budget, segments_bytes, stages, seen: std::sync::Mutex::default(), member }
+        Self {
+            request,
+            hooks,
+            budget,
+            segments_bytes,
+            stages,
+            seen: std::sync::Mutex::default(),
+            beside: Arc::default(),
+            stored_chunks: Arc::default(),
+            member,
+        }
     }
 
-    fn open_sink(&self) -> Result<Sink> {
-        let progress = Arc::clone(&self.hooks.progress);
-        Ok(match &self.request.sink {
-            SinkSpec::Gcs(spec) => {
-                let stall = Duration::from_secs_f64(self.request.fetch.stall_timeout_seconds);
-                let chunk_size_bytes = self.request.upload_chunk_bytes(spec);
-                let options = GcsOptions {
-                    spec: GcsSpec { chunk_size_bytes, ..spec.clone() },
-                    tokens: self.hooks.sink_tokens.clone().filter(|_| spec.authenticated),
-                    retry: self.request.retry,
-                    stall,
-                };
-                Sink::Gcs(GcsSink::new(source::client(stall, 0)?, options, progress, self.stages.clone())?)
-            }
-            SinkSpec::File { path, overwrite, direct } => {
-                Sink::File(FileSink::new(path, *overwrite, *direct, progress)?)
-            }
-        })
-    }
-
-    async fn carry_out(&self, sink: &mut Sink) -> Result<TransferReport> {
+    async fn carry_out(&self, targets: &mut Targets) -> Result<TransferReport> {
         // The upload's share is set aside first: fetching can then never starve it.
         let _upload = self.budget.acquire(self.request.upload_reserve()).await;
         let opened = self.open().await?;
         self.hooks.progress.set_phase(Phase::Transfer);
         if let Some(seconds) = opened.seconds {
             self.hooks.progress.set_audio_total_seconds(seconds);
-            if let Sink::Gcs(gcs) = sink {
-                gcs.note_duration(seconds);
-            }
+            targets.note_duration(seconds);
         }
         let upload = self.stages.begin("upload");
         let extracted = match (&opened.feed, self.request.audio.codec) {
-            (Feed::Remux(plan), Codec::Copy) if plan.copyable_to_m4a() => {
-                self.copy(&opened, plan, sink).await?
+            (Feed::Remux(plan), Codec::Copy) if plan.copyable_to_m4a() && !self.request.makes_more() => {
+                self.copy(&opened, plan, &mut targets.main.sink).await?
             }
-            _ => self.extract(&opened, sink).await?,
+            _ => Box::pin(self.extract(&opened, targets)).await?,
         };
         self.hooks.progress.set_phase(Phase::Verify);
         let verify = self.stages.begin("verify");
         opened.source.confirm_unchanged().await?;
         self.confirm().await?;
-        let stored = sink.finish(End { bytes: extracted.bytes }).await?;
+        let outputs = targets.finish_more().await?;
+        let stored = targets.main.sink.finish(End { bytes: extracted.bytes }).await?;
         verify.set("size_bytes", stored.size_bytes);
         verify.set("crc32c", stored.crc32c.as_str());
         verify.end();
@@ -209,26 +204,19 @@ impl Run {
         upload.end();
         self.hooks.progress.set_stored(stored.size_bytes);
         self.hooks.progress.set_phase(Phase::Done);
-        Ok(self.report(&opened, extracted.audio_seconds, stored))
-    }
-
-    async fn confirm(&self) -> Result<()> {
-        let Some(callback) = self.hooks.before_commit.clone() else { return Ok(()) };
-        tokio::task::spawn_blocking(move || callback()).await.map_err(|error| {
-            EngineError::new(ErrorCode::Bug, "confirming the revision panicked").caused_by(error)
-        })?
-    }
-
-    fn report(&self, opened: &Opened, audio_seconds: Option<f64>, stored: StoredObject) -> TransferReport {
-        let counts = self.hooks.progress.counts();
+        let mut counts = self.hooks.progress.counts();
+        counts.add(self.beside.counts());
         let children = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        TransferReport {
+        Ok(TransferReport {
             stored,
             strategy: opened.strategy,
             fallback_reason: opened.fallback_reason.clone(),
             source_size_bytes: opened.source.size(),
             fetched_bytes: self.hooks.progress.fetched_bytes(),
-            audio_seconds,
+            audio_seconds: extracted.audio_seconds,
+            chunks: targets.main.chunks.take(),
+            outputs,
+            sound: extracted.sound,
             source_requests: counts.source_requests,
             sink_requests: counts.sink_requests,
             retries: counts.retries,
@@ -237,7 +225,14 @@ impl Run {
             ffmpeg_cpu_seconds: children.cpu_seconds,
             peak_permits_bytes: self.budget.peak_bytes(),
             stages: self.stages.snapshot(),
-        }
+        })
+    }
+
+    async fn confirm(&self) -> Result<()> {
+        let Some(callback) = self.hooks.before_commit.clone() else { return Ok(()) };
+        tokio::task::spawn_blocking(move || callback()).await.map_err(|error| {
+            EngineError::new(ErrorCode::Bug, "confirming the revision panicked").caused_by(error)
+        })?
     }
 
     /// Opens the recording and reads its index.
@@ -316,7 +311,17 @@ impl Run {
         };
         let index = self.budget.acquire_at_most(movie.retained_bytes()).await;
         let ffmpeg = self.ffmpeg_version().await?;
-        match movie.audio_plan(track) {
+        for one in &self.request.outputs {
+            if let Err(PlanRefusal::Impossible(error)) = movie.audio_plan(one.audio.track as usize) {
+                return Err(named(error));
+            }
+        }
+        let plan = if self.request.outputs.iter().all(|one| one.audio.track == self.request.audio.track) {
+            movie.audio_plan(track)
+        } else {
+            Err(PlanRefusal::Fallback { reason: "outputs of several tracks are wanted".to_owned() })
+        };
+        match plan {
             Ok(plan) => {
                 let (strategy, skip) = self.choose_strategy(&source, &plan, seconds);
                 let rate = info.and_then(|info| info.sample_rate_hz);
@@ -433,7 +438,7 @@ impl Run {
         if let Some(seconds) = opened.seconds {
             self.hooks.progress.set_audio_seconds(seconds);
         }
-        Ok(Extracted { bytes, audio_seconds: opened.seconds })
+        Ok(Extracted { bytes, audio_seconds: opened.seconds, sound: None })
     }
 }
 

@@ -168,6 +168,24 @@ mod _engine {
     }
 
     #[pyfunction]
+    #[pyo3(signature = (request, *, progress=None, cancel=None))]
+    fn chunk_file<'py>(
+        py: Python<'py>,
+        request: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, Progress>>,
+        cancel: Option<&Bound<'py, CancelToken>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let request = convert::from_python(request).map_err(|error| errors::to_python(py, error))?;
+        let hooks = Hooks {
+            progress: progress.map(|progress| Arc::clone(&progress.get().inner)).unwrap_or_default(),
+            cancel: cancel.map(|cancel| cancel.get().inner.clone()).unwrap_or_default(),
+            ..Hooks::default()
+        };
+        let report = block_on(py, audio_extract_core::chunks::chunk_file(request, hooks))?;
+        convert::to_python(py, &report)
+    }
+
+    #[pyfunction]
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python's string for this call")]
     fn crc32c_file(py: Python<'_>, path: std::path::PathBuf) -> PyResult<(String, u64)> {
         let (crc, size) = py.detach(|| audio_extract_core::crc32c_of(&path))?;

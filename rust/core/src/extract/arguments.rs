@@ -64,6 +64,48 @@ pub(crate) fn segments(input: &Input, audio: &AudioSpec, track: u32, filters: &s
     filtered(input, audio, track, Some(filters))
 }
 
+/// The arguments of a child that only decodes what it is handed, to a WAV of 32-bit floats.
+pub(crate) fn decoding() -> Vec<String> {
+    let words = "-hide_banner -nostdin -nostats -benchmark -loglevel level+verbose -protocol_whitelist pipe -i pipe:0";
+    words
+        .split(' ')
+        .chain(PCM.iter().copied())
+        .chain(["-map", "0:a:0", "pipe:1"])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Decoded sound that says its own rate and channels. Samples may be louder than full scale.
+const PCM: &[&str] =
+    &["-vn", "-sn", "-dn", "-map_metadata", "-1", "-c:a", "pcm_f32le", "-f", "wav", "-flush_packets", "0"];
+
+/// The arguments of one more output of a child, but for the name of its pipe; `codec_name`: of what is copied.
+pub(crate) fn beside(audio: &AudioSpec, track: u32, codec_name: Option<&str>) -> Vec<String> {
+    let mut list = Vec::with_capacity(32);
+    output(&mut list, audio, track, None);
+    if let Some(name) = codec_name.filter(|_| audio.codec == Codec::Copy) {
+        list.extend(copy_container(name).iter().copied().chain(["-flush_packets", "0"]).map(str::to_owned));
+    }
+    list
+}
+
+/// The arguments of an output that decodes the track to what [`PCM`] says, but for the name of its pipe: the samples
+/// that an encoder of `audio` gets.
+pub(crate) fn measured(audio: &AudioSpec, track: u32) -> Vec<String> {
+    let mut list = vec!["-map".to_owned(), format!("0:a:{track}")];
+    if audio.codec != Codec::Copy {
+        if let Some(shaping) = shaping(audio) {
+            list.extend(["-af".to_owned(), shaping.trim_end_matches(',').to_owned()]);
+        }
+        let options = [("-ar", audio.sample_rate_hz), ("-ac", audio.channels)];
+        for (name, value) in options {
+            list.extend(value.map(|value| [name.to_owned(), value.to_string()]).into_iter().flatten());
+        }
+    }
+    list.extend(PCM.iter().map(|word| (*word).to_owned()));
+    list
+}
+
 fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>) -> Vec<String> {
     let mut list: Vec<String> = Vec::with_capacity(48);
     let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
@@ -86,6 +128,16 @@ fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>)
             add(&[&format!("file:{path}")]);
         }
     }
+    output(&mut list, audio, track, filters);
+    if audio.codec != Codec::Copy {
+        list.push("pipe:1".to_owned());
+    }
+    list
+}
+
+/// Everything of one output but the name of its pipe; of a copy its container, too, is left to others.
+fn output(list: &mut Vec<String>, audio: &AudioSpec, track: u32, filters: Option<&str>) {
+    let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
     add(&[
         "-map",
         &format!("0:a:{track}"),
@@ -97,9 +149,13 @@ fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>)
         "-map_chapters",
         "-1",
     ]);
+    let shaping = shaping(audio);
     if let Some(filters) = filters {
-        add(&["-af", &format!("{}{filters}", conversion(audio))]);
+        add(&["-af", &format!("{}{}{filters}", shaping.unwrap_or_default(), conversion(audio))]);
     } else if audio.codec != Codec::Copy {
+        if let Some(shaping) = shaping {
+            add(&["-af", shaping.trim_end_matches(',')]);
+        }
         if let Some(rate) = audio.sample_rate_hz {
             add(&["-ar", &rate.to_string()]);
         }
@@ -136,7 +192,12 @@ fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>)
         }
         Codec::Flac => {
             let level = level(flac_level(audio.quality));
-            add(&["-c:a", "flac", "-compression_level", &level, "-f", "flac"]);
+            add(&["-c:a", "flac", "-compression_level", &level]);
+            if let Some(bits) = audio.sample_bits {
+                // FFmpeg writes 24 bits where it has 32.
+                add(&["-sample_fmt", if bits == 16 { "s16" } else { "s32" }]);
+            }
+            add(&["-f", "flac"]);
         }
         Codec::Wav => add(&["-c:a", "pcm_s16le", "-f", "wav"]),
         Codec::Copy => add(&["-c:a", "copy"]),
@@ -151,10 +212,23 @@ fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>)
         }
     }
     if audio.codec != Codec::Copy {
-        add(&["-flush_packets", "0", "pipe:1"]);
+        add(&["-flush_packets", "0"]);
     }
-    list
 }
+
+/// The filters that make it louder or quieter, with a comma behind them.
+fn shaping(audio: &AudioSpec) -> Option<String> {
+    if let Some(gain) = audio.gain_db {
+        return Some(format!("volume={gain:.2}dB:precision=float,"));
+    }
+    let loudness = audio.loudness_lufs?;
+    // It works at 192 kHz; without the second filter an encoder would get that.
+    let rate = audio.sample_rate_hz.unwrap_or(48_000);
+    Some(format!("loudnorm=I={loudness}:TP={MOST_PEAK_DBTP}:LRA=11,aresample={rate},"))
+}
+
+/// What FFmpeg's `loudnorm` keeps the true peak below, as EBU R128 asks.
+const MOST_PEAK_DBTP: f64 = -1.0;
 
 /// The filter that does what `-ar` and `-ac` do, and what FFmpeg does for an MP3 encoder without them.
 fn conversion(audio: &AudioSpec) -> String {
@@ -175,16 +249,25 @@ const FRAGMENTED_MP4: &[&str] =
 /// The arguments of a copy through FFmpeg.
 pub(crate) fn copy(input: &Input, audio: &AudioSpec, track: u32, codec_name: &str) -> Vec<String> {
     let mut list = extraction(input, audio, track);
-    let words: &[&str] = match CopyContainer::for_codec(codec_name) {
+    list.extend(
+        copy_container(codec_name)
+            .iter()
+            .copied()
+            .chain(["-flush_packets", "0", "pipe:1"])
+            .map(str::to_owned),
+    );
+    list
+}
+
+fn copy_container(codec_name: &str) -> &'static [&'static str] {
+    match CopyContainer::for_codec(codec_name) {
         CopyContainer::Mp4 => FRAGMENTED_MP4,
         CopyContainer::Ogg => &["-f", "ogg"],
         CopyContainer::Mp3 => &["-f", "mp3"],
         CopyContainer::Flac => &["-f", "flac"],
         CopyContainer::Wav => &["-f", "wav"],
         CopyContainer::Matroska => &["-f", "matroska"],
-    };
-    list.extend(words.iter().copied().chain(["-flush_packets", "0", "pipe:1"]).map(str::to_owned));
-    list
+    }
 }
 
 /// What a copied track is put into.

@@ -1,14 +1,16 @@
 //! One FFmpeg child: three pipes drained together, a stall watchdog, a bounded tail of stderr, always reaped.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::pool::{PIECE_BYTES, Piece, Pool};
@@ -31,7 +33,8 @@ const AUDIO_PIPE_BYTES: usize = 256 * 1024;
 struct Activity {
     count: AtomicU64,
     waiting_for_child: AtomicBool,
-    waiting_for_sink: AtomicBool,
+    /// Outputs that nobody reads at the moment, because what came out of them is still being taken care of.
+    waiting_for_sinks: AtomicUsize,
 }
 
 /// A running child.
@@ -49,10 +52,10 @@ pub(crate) struct Input {
     activity: Arc<Activity>,
 }
 
-/// Our end of the child's stdout.
-#[derive(Debug)]
+/// Our end of what the child writes into.
 pub(crate) struct Output {
-    pipe: ChildStdout,
+    pipe: Box<dyn AsyncRead + Send + Unpin>,
+    is_held: bool,
     pool: Pool,
     piece: Option<Piece>,
     part: Vec<u8>,
@@ -72,7 +75,8 @@ pub(crate) struct Said {
     lines: VecDeque<String>,
     /// Messages of level error or worse, however many were kept.
     errors: u64,
-    encoded_samples: Option<u64>,
+    /// Of each output, as FFmpeg numbers them.
+    encoded_samples: BTreeMap<usize, u64>,
     cpu_seconds: f64,
 }
 
@@ -87,9 +91,9 @@ impl Said {
         self.errors
     }
 
-    /// Samples per channel that went into the encoder, as FFmpeg counted them.
-    pub(crate) const fn encoded_samples(&self) -> Option<u64> {
-        self.encoded_samples
+    /// Samples per channel that went into the encoder of an output, as FFmpeg counted them.
+    pub(crate) fn encoded_samples(&self, output: usize) -> Option<u64> {
+        self.encoded_samples.get(&output).copied()
     }
 
     /// CPU time of the child, user and system.
@@ -135,7 +139,12 @@ impl Said {
     /// `… 130 frames encoded (149504 samples); …` and `bench: utime=0.051s stime=0.012s rtime=0.060s`.
     fn read_statistics(&mut self, line: &str) {
         if let Some((_, rest)) = line.split_once("frames encoded (") {
-            self.encoded_samples = rest.split_once(" samples)").and_then(|(count, _)| count.parse().ok());
+            let output: Option<usize> = line
+                .split_once("Output stream #")
+                .and_then(|(_, number)| number.split_once(':'))
+                .and_then(|(number, _)| number.parse().ok());
+            let count: Option<u64> = rest.split_once(" samples)").and_then(|(count, _)| count.parse().ok());
+            self.encoded_samples.extend(output.zip(count));
         }
         if let Some((_, rest)) = line.split_once("bench: utime=") {
             let seconds =
@@ -164,6 +173,8 @@ pub(crate) struct Started {
     pub(crate) child: Ffmpeg,
     pub(crate) input: Input,
     pub(crate) output: Output,
+    /// Beside stdout, in the order they were asked for.
+    pub(crate) more: Vec<Output>,
     pub(crate) messages: Messages,
 }
 
@@ -187,10 +198,16 @@ pub(crate) async fn version(spec: &FfmpegSpec) -> Result<Version> {
         return Ok(version);
     }
     let mut command = Command::new(&spec.path);
-    command.arg("-version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command
+        .arg("-version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
     set_environment(&mut command, spec);
     let stall = Duration::from_secs_f64(spec.stall_timeout_seconds);
-    let output = tokio::time::timeout(stall, command.output())
+    let child = spawn(&mut command).map_err(|error| not_found(spec, error))?;
+    let output = tokio::time::timeout(stall, child.wait_with_output())
         .await
         .map_err(|_| {
             EngineError::new(ErrorCode::FfmpegStalled, format!("{} -version does not end", spec.path))
@@ -230,13 +247,45 @@ fn not_found(spec: &FfmpegSpec, error: std::io::Error) -> EngineError {
     .caused_by(error)
 }
 
+/// One child is started at a time: what one is to inherit must not be inherited by another, which would keep the
+/// pipe open.
+static STARTING: Mutex<()> = Mutex::new(());
+
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+/// Starts FFmpeg with a pipe for each of `more`, whose arguments end with the pipe's name.
+fn spawn_with(command: &mut Command, more: &[Vec<String>]) -> std::io::Result<(Child, Vec<pipe::Receiver>)> {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ends = Vec::with_capacity(more.len());
+    let mut receivers = Vec::with_capacity(more.len());
+    for arguments in more {
+        let (ours, theirs): (OwnedFd, OwnedFd) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        // The child has it under the same number.
+        rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
+        let _ = rustix::pipe::fcntl_setpipe_size(&ours, PIPE_BYTES);
+        receivers.push(pipe::Receiver::from_owned_fd(ours)?);
+        command.args(arguments).arg(format!("pipe:{}", theirs.as_raw_fd()));
+        ends.push(theirs);
+    }
+    let child = command.spawn()?;
+    // From here on the child alone holds them.
+    drop(ends);
+    Ok((child, receivers))
+}
+
 /// Starts FFmpeg in a process group of its own.
+///
+/// `more`: the arguments of outputs beside stdout.
 ///
 /// # Errors
 /// `ffmpeg.not_found` when the binary cannot be started.
 pub(crate) fn start(
     spec: &FfmpegSpec,
     arguments: &[String],
+    more: &[Vec<String>],
     feed: Feed,
     pool: Pool,
     progress: Arc<Progress>,
@@ -252,7 +301,7 @@ pub(crate) fn start(
         .process_group(0)
         .kill_on_drop(true);
     set_environment(&mut command, spec);
-    let mut child = command.spawn().map_err(|error| not_found(spec, error))?;
+    let (mut child, receivers) = spawn_with(&mut command, more).map_err(|error| not_found(spec, error))?;
     let missing = || EngineError::new(ErrorCode::Bug, "a pipe to FFmpeg is missing");
     let stdin = child.stdin.take();
     let stdout = child.stdout.take().ok_or_else(missing)?;
@@ -272,7 +321,8 @@ pub(crate) fn start(
     activity.waiting_for_child.store(!with_input, Ordering::Relaxed);
     Ok(Started {
         input: Input { pipe: stdin, activity: Arc::clone(&activity) },
-        output: Output { pipe: stdout, pool, piece: None, part: Vec::new(), activity: Arc::clone(&activity) },
+        more: receivers.into_iter().map(|pipe| Output::new(pipe, pool.clone(), &activity)).collect(),
+        output: Output::new(stdout, pool, &activity),
         messages: Messages { pipe: stderr, progress },
         child: Ffmpeg { child, activity, stall: Duration::from_secs_f64(spec.stall_timeout_seconds) },
     })
@@ -326,7 +376,7 @@ impl Output {
     /// # Errors
     /// `source.io` when the pipe fails.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
-        self.activity.waiting_for_sink.store(false, Ordering::Relaxed);
+        self.hold(false);
         loop {
             let piece = self.piece.get_or_insert_with(|| self.pool.take(PIECE_BYTES as u64));
             let count = self.pipe.read_buf(&mut piece.writable()).await.map_err(|error| {
@@ -335,7 +385,7 @@ impl Output {
             self.activity.count.fetch_add(1, Ordering::Relaxed);
             if count == 0 || piece.is_full() {
                 // Until the next call the child may be held up by us.
-                self.activity.waiting_for_sink.store(true, Ordering::Relaxed);
+                self.hold(true);
                 return Ok(self
                     .piece
                     .take()
@@ -347,19 +397,42 @@ impl Output {
 }
 
 impl Output {
+    fn new(pipe: impl AsyncRead + Send + Unpin + 'static, pool: Pool, activity: &Arc<Activity>) -> Self {
+        Self {
+            pipe: Box::new(pipe),
+            is_held: false,
+            pool,
+            piece: None,
+            part: Vec::new(),
+            activity: Arc::clone(activity),
+        }
+    }
+
+    /// Says whether the child may be waiting for us.
+    fn hold(&mut self, is_held: bool) {
+        if self.is_held != is_held {
+            self.is_held = is_held;
+            if is_held {
+                self.activity.waiting_for_sinks.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.activity.waiting_for_sinks.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// What the child has written by now; `None` at the end.
     ///
     /// # Errors
     /// `source.io` when the pipe fails.
     pub(crate) async fn next_part(&mut self) -> Result<Option<&[u8]>> {
-        self.activity.waiting_for_sink.store(false, Ordering::Relaxed);
+        self.hold(false);
         self.part.clear();
         self.part.reserve(PART_BYTES);
         let count = self.pipe.read_buf(&mut (&mut self.part).limit(PART_BYTES)).await.map_err(|error| {
             EngineError::new(ErrorCode::SourceIo, "reading from FFmpeg failed").caused_by(error)
         })?;
         self.activity.count.fetch_add(1, Ordering::Relaxed);
-        self.activity.waiting_for_sink.store(true, Ordering::Relaxed);
+        self.hold(true);
         Ok((count > 0).then_some(&self.part))
     }
 }
@@ -460,7 +533,7 @@ impl Ffmpeg {
             }
             let now = self.activity.count.load(Ordering::Relaxed);
             let to_blame = self.activity.waiting_for_child.load(Ordering::Relaxed)
-                && !self.activity.waiting_for_sink.load(Ordering::Relaxed);
+                && self.activity.waiting_for_sinks.load(Ordering::Relaxed) == 0;
             if now != seen || !to_blame {
                 seen = now;
                 idle = Duration::ZERO;
@@ -612,11 +685,11 @@ mod tests {
         let old = said(
             "[verbose]   Output stream #0:0 (audio): 130 frames encoded (149504 samples); 131 packets muxed",
         );
-        assert_eq!(old.encoded_samples(), Some(149_504));
+        assert_eq!(old.encoded_samples(0), Some(149_504));
         let new = said(
             "[out#0/mp3 @ 0x5] [verbose]   Output stream #0:0 (audio): 9 frames encoded (77 samples); 1 packets",
         );
-        assert_eq!(new.encoded_samples(), Some(77));
+        assert_eq!(new.encoded_samples(0), Some(77));
         let bench = said("[info] bench: utime=1.500s stime=0.250s rtime=2.000s");
         assert!((bench.cpu_seconds() - 1.75).abs() < 1e-9);
         assert_eq!(bench.tail(), "");

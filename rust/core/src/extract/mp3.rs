@@ -10,7 +10,7 @@ use crate::error::{EngineError, ErrorCode, Result};
 use crate::request::Tags;
 
 /// LAME's encoder delay in samples, before the decoder's own 529.
-const ENCODER_DELAY: u64 = 576;
+pub(crate) const ENCODER_DELAY: u64 = 576;
 /// Tag, side information's room and LAME's extension; see [`Mp3Head::render`].
 const INFO_PAYLOAD: usize = 4 + 4 + 4 + 4 + 100 + 4 + 36;
 
@@ -22,7 +22,7 @@ const MPEG2_KBITS: [u32; 15] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 1
 pub(crate) struct FrameHeader {
     bytes: [u8; 4],
     mpeg1: bool,
-    bitrate_bps: u32,
+    pub(crate) bitrate_bps: u32,
     pub(crate) sample_rate_hz: u32,
     padding: bool,
     mono: bool,
@@ -70,7 +70,14 @@ impl FrameHeader {
         self.samples() / 8 * u64::from(self.bitrate_bps) / u64::from(self.sample_rate_hz)
     }
 
-    const fn side_information(self) -> usize {
+    /// Bytes of the checksum behind the header.
+    pub(crate) const fn checksum_len(self) -> usize {
+        let [_, b, ..] = self.bytes;
+        if b & 1 == 0 { 2 } else { 0 }
+    }
+
+    /// Bytes of the side information.
+    pub(crate) const fn side_information(self) -> usize {
         match (self.mpeg1, self.mono) {
             (true, false) => 32,
             (true, true) | (false, false) => 17,
@@ -93,6 +100,17 @@ impl FrameHeader {
 pub(crate) const fn frames_of(samples: u64, samples_per_frame: u64) -> u64 {
     // The flush that drains LAME's delay is one MPEG-1 frame or two of the half-sized MPEG-2 frames.
     if samples == 0 { 0 } else { samples.div_ceil(samples_per_frame) + 1152 / samples_per_frame }
+}
+
+/// Samples after resampling; FFmpeg's resampler rounds up.
+pub(crate) fn resampled(samples: u64, from: Option<u32>, to: u32) -> u64 {
+    match from {
+        Some(from) if from != to && from > 0 => {
+            let scaled = (u128::from(samples) * u128::from(to)).div_ceil(u128::from(from));
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        }
+        _ => samples,
+    }
 }
 
 /// Bytes of so many constant-bitrate frames with LAME's padding rule.
@@ -195,11 +213,28 @@ impl Mp3Head {
 
     fn render(&self, first: FrameHeader, counts: Option<Counts>) -> Bytes {
         let mut head = BytesMut::from(&self.tag[..]);
-        if let Some(info) = first.for_info() {
-            head.extend_from_slice(&info_frame(info, counts));
-        }
+        let counts = counts.map(|Counts { frames, bytes, samples }| InfoCounts {
+            frames,
+            bytes,
+            padding: (frames * first.samples()).saturating_sub(samples + ENCODER_DELAY).min(0xfff),
+        });
+        head.extend_from_slice(&info_head(first, ENCODER_DELAY, counts, true));
         head.freeze()
     }
+}
+
+/// The Info frame in front of frames like `first`, whose decoder leaves `delay` samples and its own 529 out.
+pub(crate) fn info_head(first: FrameHeader, delay: u64, counts: Option<InfoCounts>, constant: bool) -> Bytes {
+    first.for_info().map_or_else(Bytes::new, |info| info_frame(info, delay, counts, constant).freeze())
+}
+
+/// What an Info frame says of the frames behind it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InfoCounts {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    /// Samples that are left out at the end, 529 of them by the decoder's delay.
+    pub(crate) padding: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -209,16 +244,22 @@ struct Counts {
     samples: u64,
 }
 
-fn info_frame(header: FrameHeader, counts: Option<Counts>) -> BytesMut {
+fn info_frame(header: FrameHeader, delay: u64, counts: Option<InfoCounts>, constant: bool) -> BytesMut {
     let len = usize::try_from(header.len()).unwrap_or_default();
     let mut frame = BytesMut::with_capacity(len);
     frame.put_slice(&header.bytes);
     frame.put_bytes(0, header.side_information());
-    frame.put_slice(b"Info");
+    frame.put_slice(if constant { b"Info" } else { b"Xing" });
     match counts {
         None => {
             // Only LAME's extension, for the delay: players take the length from the constant bitrate.
             frame.put_u32(0);
+        }
+        Some(counts) if !constant => {
+            // Where a hundredth of the time is would have to be known for each.
+            frame.put_u32(0b0011);
+            frame.put_u32(u32::try_from(counts.frames).unwrap_or(u32::MAX));
+            frame.put_u32(u32::try_from(counts.bytes + header.len()).unwrap_or(u32::MAX));
         }
         Some(counts) => {
             frame.put_u32(0b1111);
@@ -232,15 +273,13 @@ fn info_frame(header: FrameHeader, counts: Option<Counts>) -> BytesMut {
     }
     // LAME's extension. Decoders take the delay only from files that say who made them.
     frame.put_slice(b"Lavc\0\0\0\0\0");
-    // Tag revision 0, method 1: constant bitrate.
-    frame.put_u8(1);
+    // Tag revision 0, method 1: constant bitrate; 0: not known.
+    frame.put_u8(u8::from(constant));
     // Low-pass, peak, two gains, flags: not known.
     frame.put_bytes(0, 1 + 4 + 2 + 2 + 1);
     frame.put_u8(u8::try_from(header.bitrate_bps / 1000).unwrap_or(u8::MAX));
-    let padding = counts.map_or(0, |counts| {
-        (counts.frames * header.samples()).saturating_sub(counts.samples + ENCODER_DELAY).min(0xfff)
-    });
-    let delay_and_padding = (ENCODER_DELAY << 12) | padding;
+    let padding = counts.map_or(0, |counts| counts.padding);
+    let delay_and_padding = (delay << 12) | padding;
     frame.put_slice(delay_and_padding.to_be_bytes().get(5..).unwrap_or_default());
     // Misc, gain, preset: not known.
     frame.put_bytes(0, 1 + 1 + 2);

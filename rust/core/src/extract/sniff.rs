@@ -64,8 +64,8 @@ pub(crate) async fn sniff(spec: &FfmpegSpec, head: Bytes) -> Result<Sniffed> {
         "pipe:0",
     ];
     let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
-    let Started { mut child, mut input, mut output, messages } =
-        ffmpeg::start(spec, &arguments, ffmpeg::Feed::Recording, Pool::default(), Arc::default())?;
+    let Started { mut child, mut input, mut output, messages, .. } =
+        ffmpeg::start(spec, &arguments, &[], ffmpeg::Feed::Recording, Pool::default(), Arc::default())?;
     let feed = async {
         input.write(&head).await?;
         input.end();

@@ -2,10 +2,12 @@
 
 mod file;
 mod gcs;
+mod nothing;
 
 pub(crate) use file::FileSink;
 pub use file::crc32c_of;
 pub(crate) use gcs::{GcsOptions, GcsSink};
+pub(crate) use nothing::NothingSink;
 
 use bytes::Bytes;
 
@@ -27,6 +29,7 @@ pub(crate) struct End {
 pub(crate) enum Sink {
     Gcs(GcsSink),
     File(FileSink),
+    Nothing(NothingSink),
 }
 
 impl Sink {
@@ -35,6 +38,10 @@ impl Sink {
         match self {
             Self::Gcs(gcs) => gcs.write_head(bytes),
             Self::File(file) => file.write_head(bytes).await,
+            Self::Nothing(nothing) => {
+                nothing.write(&bytes);
+                Ok(())
+            }
         }
     }
 
@@ -43,6 +50,7 @@ impl Sink {
         match self {
             Self::Gcs(gcs) => Ok(gcs.replace_head(bytes)),
             Self::File(file) => file.replace_head(bytes).await,
+            Self::Nothing(_) => Ok(true),
         }
     }
 
@@ -51,6 +59,10 @@ impl Sink {
         match self {
             Self::Gcs(gcs) => gcs.write(bytes).await,
             Self::File(file) => file.write(bytes).await,
+            Self::Nothing(nothing) => {
+                nothing.write(&bytes);
+                Ok(())
+            }
         }
     }
 
@@ -59,6 +71,7 @@ impl Sink {
         match self {
             Self::Gcs(gcs) => gcs.finish(end).await,
             Self::File(file) => file.finish(end).await,
+            Self::Nothing(nothing) => Ok(nothing.finish()),
         }
     }
 
@@ -67,6 +80,7 @@ impl Sink {
         match self {
             Self::Gcs(gcs) => gcs.abort().await,
             Self::File(file) => file.abort(),
+            Self::Nothing(_) => {}
         }
     }
 
@@ -75,6 +89,7 @@ impl Sink {
         match self {
             Self::Gcs(gcs) => gcs.written(),
             Self::File(file) => file.written(),
+            Self::Nothing(nothing) => nothing.written(),
         }
     }
 }

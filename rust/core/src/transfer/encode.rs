@@ -4,20 +4,22 @@ use std::sync::{Arc, PoisonError};
 
 use futures_util::future::try_join_all;
 
+use super::beside::promised;
 use super::flow::{Ended, Flow, Stop, requests};
-use super::output::{Mp3Wrapper, Out, resampled};
+use super::output::Out;
 use super::parallel::side_by_side;
+use super::targets::Targets;
 use super::{Extracted, Feed, Opened, Run};
 use crate::checksum::SourceDigest;
+use crate::chunks::Silences;
 use crate::cores::Member;
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::extract::arguments::{self, Input};
-use crate::extract::ffmpeg::{self, Said, Started};
-use crate::extract::mp3::Mp3Head;
+use crate::extract::ffmpeg::{self, Ffmpeg, Messages, Said, Started};
+use crate::extract::mp3::resampled;
 use crate::extract::segments::{Material, Room, Segments};
 use crate::extract::sniff;
 use crate::request::{Codec, Strategy};
-use crate::sink::Sink;
 use crate::stages::Stage;
 
 /// How one pass through FFmpeg ended.
@@ -25,6 +27,8 @@ enum Pass {
     Done(Extracted),
     /// The head said a wrong length and has left already; with these samples it would have been right.
     WrongLength {
+        /// 0 is the main output.
+        output: usize,
         samples: u64,
     },
     /// Two encoders did not agree about a joint: what was written is not what one encoder would have made.
@@ -33,17 +37,19 @@ enum Pass {
 
 impl Run {
     /// Sends the recording through FFmpeg, again when what was written turned out to be wrong and could not be mended.
-    pub(super) async fn extract(&self, opened: &Opened, sink: &mut Sink) -> Result<Extracted> {
+    pub(super) async fn extract(&self, opened: &Opened, targets: &mut Targets) -> Result<Extracted> {
         let mut encoders = match self.request.ffmpeg.encoders {
             Some(encoders) => encoders as usize,
             None => self.member.as_ref().map_or(1, Member::share),
         };
-        let mut known = None;
+        let mut known = vec![None; 1 + self.request.outputs.len()];
         loop {
-            let again = match self.pass(opened, sink, known, encoders).await? {
+            let again = match Box::pin(self.pass(opened, targets, &known, encoders)).await? {
                 Pass::Done(extracted) => return Ok(extracted),
-                Pass::WrongLength { samples } if known.is_none() => {
-                    known = Some(samples);
+                Pass::WrongLength { output, samples } if known.get(output) == Some(&None) => {
+                    if let Some(known) = known.get_mut(output) {
+                        *known = Some(samples);
+                    }
                     ("wrong_length", samples)
                 }
                 Pass::JointDiffers if encoders > 1 => {
@@ -57,14 +63,15 @@ impl Run {
                 }
             };
             self.stages.event("upload", again.0, [("value", again.1.into())]);
-            sink.abort().await;
-            *sink = self.open_sink()?;
+            targets.abort().await;
+            self.remember_chunks(targets);
+            *targets = self.open_targets()?;
         }
     }
 
     /// The version of the FFmpeg that will be used; none for a copy, which may do without.
     pub(super) async fn ffmpeg_version(&self) -> Result<Option<ffmpeg::Version>> {
-        if self.request.audio.codec == Codec::Copy {
+        if self.request.audio.codec == Codec::Copy && !self.request.makes_more() {
             return Ok(None);
         }
         let version = ffmpeg::version(&self.request.ffmpeg).await?;
@@ -116,71 +123,65 @@ impl Run {
     }
 
     /// Starts a child for each list of arguments.
-    fn start(&self, arguments: &[Vec<String>], input: &Input) -> Result<Vec<Started>> {
+    fn start(&self, arguments: &[Vec<String>], more: &[Vec<String>], input: &Input) -> Result<Vec<Started>> {
         let alone = arguments.len() == 1;
         let feed = match input {
             Input::Mp4File(_) => ffmpeg::Feed::Nothing,
             Input::Pipe if alone => ffmpeg::Feed::Recording,
             Input::Pipe => ffmpeg::Feed::Audio,
         };
-        let start = |arguments: &Vec<String>| {
+        let start = |(number, arguments): (usize, &Vec<String>)| {
+            let more = if number == 0 { more } else { &[] };
             // One of several cannot say how far the whole is.
             let progress = if alone { Arc::clone(&self.hooks.progress) } else { Arc::default() };
-            ffmpeg::start(&self.request.ffmpeg, arguments, feed, self.budget.pool().clone(), progress)
+            ffmpeg::start(&self.request.ffmpeg, arguments, more, feed, self.budget.pool().clone(), progress)
         };
-        arguments.iter().map(start).collect()
+        arguments.iter().enumerate().map(start).collect()
     }
 
     async fn pass(
         &self,
         opened: &Opened,
-        sink: &mut Sink,
-        known: Option<u64>,
+        targets: &mut Targets,
+        known: &[Option<u64>],
         encoders: usize,
     ) -> Result<Pass> {
         let audio = &self.request.audio;
         let name = opened.source.name();
-        let (input, track) = match &opened.feed {
-            Feed::Remux(_) => (Input::Pipe, 0),
-            Feed::Whole => (Input::Pipe, audio.track),
-            Feed::Mp4File(path) => (Input::Mp4File(path.clone()), audio.track),
-        };
+        let (input, track) = input_of(&opened.feed, audio.track);
         self.ffmpeg_version().await?;
-        let cut = self.cut(opened, known, encoders);
+        let known = |output: usize| known.get(output).copied().flatten();
+        let cut = self.cut(opened, known(0), encoders);
         let arguments = self.arguments(opened, &input, track, cut.map(|(segments, _)| segments)).await?;
-        let children = u64::try_from(arguments.len()).unwrap_or(u64::MAX);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).arguments.extend(arguments.iter().cloned());
-        let mut digest = if opened.strategy == Strategy::AudioOnly {
-            SourceDigest::new(None, None)
-        } else {
-            self.digest()
-        };
+        let more = self.beside_arguments(opened).await?;
+        self.remember(&arguments, &more);
+        let mut digest = self.digest_of(opened);
         let requests_before = requests(&self.hooks.progress);
         let fetch_stage = self.stages.begin("fetch.ranges");
         let extract_stage = self.stages.begin("extract");
-        extract_stage.set("encoders", children);
+        extract_stage.set("encoders", u64::try_from(arguments.len()).unwrap_or(u64::MAX));
+        let mut pipes_beside = Vec::new();
         let (running, pipes): (Vec<_>, Vec<_>) = self
-            .start(&arguments, &input)?
+            .start(&arguments, &more, &input)?
             .into_iter()
-            .map(|one| ((one.child, one.messages), (one.input, one.output)))
+            .map(|one| {
+                pipes_beside.extend(one.more);
+                ((one.child, one.messages), (one.input, one.output))
+            })
             .unzip();
         let eager = cut.map_or(0.0, |(_, room)| room.eager);
         let (pieces, drive) = self.fetch_for_encoders(opened, &digest, eager);
-        // What the first pass counted, else what the index promises at the recording's own rate.
-        let promised = known
-            .map(|samples| (samples, None))
-            .or(opened.samples.map(|(samples, rate)| (samples, Some(rate))));
-        let mp3 = (audio.codec == Codec::Mp3).then(|| Mp3Wrapper {
-            head: Mp3Head::new(&audio.tags),
-            promised,
-            sent: None,
-        });
-        let mut out = Out { mp3, sink };
-        let children = try_join_all(running.into_iter().map(async |(mut child, messages)| {
-            let (said, status) = tokio::try_join!(messages.drain(), child.wait())?;
-            ffmpeg::judge(status, &said, name, audio.track)?;
-            Ok::<_, EngineError>(said)
-        }));
+        let silences = Silences::default();
+        targets.promise(|output| promised(opened, known(output)));
+        let Targets { main, more } = targets;
+        let mut out = Out {
+            mp3: Self::mp3_wrapper(audio, opened, known(0)),
+            sink: &mut main.sink,
+            chunking: main.chunking.as_mut(),
+            silences: &silences,
+        };
+        let mut outs = self.outs(opened, more, known, &silences);
+        let children = reap(running, name, audio.track);
         let flow = Flow {
             feed: &opened.feed,
             pieces,
@@ -192,12 +193,15 @@ impl Run {
             progress: &self.hooks.progress,
             pipes,
             children,
+            beside: self.carry_away(pipes_beside, &mut outs, &silences),
         };
         let ended = match cut {
             None => flow.alone(&mut out).await,
-            Some((segments, room)) => side_by_side(flow, segments, room, self.budget.pool(), &mut out).await,
+            Some((segments, room)) => {
+                Box::pin(side_by_side(flow, segments, room, self.budget.pool(), &mut out)).await
+            }
         };
-        let Ended { whole, said, left_over } = match ended {
+        let Ended { whole, said, left_over, sound } = match ended {
             Ok(ended) => ended,
             Err(Stop::JointDiffers) => return Ok(Pass::JointDiffers),
             Err(Stop::Failed(error)) => return Err(error),
@@ -210,10 +214,9 @@ impl Run {
         ffmpeg::check_produced(out.sink.written(), first, name)?;
         extract_stage.end();
         let samples = match cut {
-            None => first.encoded_samples(),
+            None => first.encoded_samples(0),
             Some((segments, _)) => {
-                let counted: Option<Vec<u64>> = said.iter().map(Said::encoded_samples).collect();
-                let total = counted.and_then(|counted| segments.total_samples(&counted));
+                let total = counted(segments, &said);
                 if left_over || !out.holds_all(total) {
                     // Their last word is not to be trusted; one encoder alone decides.
                     return Ok(Pass::JointDiffers);
@@ -225,7 +228,7 @@ impl Run {
             None => None,
             Some(mp3) => {
                 if let Some(samples) = mp3.after(samples, out.sink).await? {
-                    return Ok(Pass::WrongLength { samples });
+                    return Ok(Pass::WrongLength { output: 0, samples });
                 }
                 samples.zip(mp3.head.first()).map(|(samples, first)| seconds(samples, first.sample_rate_hz))
             }
@@ -235,7 +238,30 @@ impl Run {
         if let Some(seconds) = audio_seconds {
             self.hooks.progress.set_audio_seconds(seconds);
         }
-        Ok(Pass::Done(Extracted { bytes: out.sink.written(), audio_seconds }))
+        let bytes = out.sink.written();
+        if let Some((output, samples)) = Self::set_right(&mut outs, first).await? {
+            return Ok(Pass::WrongLength { output, samples });
+        }
+        self.finish_chunks(targets, &silences, samples, first, name).await?;
+        targets.more.iter_mut().for_each(|target| target.audio_seconds = audio_seconds);
+        Ok(Pass::Done(Extracted { bytes, audio_seconds, sound }))
+    }
+
+    /// What is compared with the promised checksum, where every byte is read.
+    fn digest_of(&self, opened: &Opened) -> SourceDigest {
+        if opened.strategy == Strategy::AudioOnly { SourceDigest::new(None, None) } else { self.digest() }
+    }
+
+    /// Writes down how the children were called.
+    fn remember(&self, arguments: &[Vec<String>], more: &[Vec<String>]) {
+        let mut arguments = arguments.to_vec();
+        if let Some(first) = arguments.first_mut() {
+            // The pipes have other numbers each time.
+            for one in more {
+                first.extend(one.iter().cloned().chain(["pipe:".to_owned()]));
+            }
+        }
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).arguments.extend(arguments);
     }
 
     /// Writes down what the children said of themselves.
@@ -252,6 +278,31 @@ impl Run {
             }
         }
     }
+}
+
+/// What FFmpeg reads, and the number that the track has there.
+fn input_of(feed: &Feed, track: u32) -> (Input, u32) {
+    match feed {
+        Feed::Remux(_) => (Input::Pipe, 0),
+        Feed::Whole => (Input::Pipe, track),
+        Feed::Mp4File(path) => (Input::Mp4File(path.clone()), track),
+    }
+}
+
+/// Waits for all children; gives what each said.
+async fn reap(running: Vec<(Ffmpeg, Messages)>, name: &str, track: u32) -> Result<Vec<Said>> {
+    try_join_all(running.into_iter().map(async |(mut child, messages)| {
+        let (said, status) = tokio::try_join!(messages.drain(), child.wait())?;
+        ffmpeg::judge(status, &said, name, track)?;
+        Ok::<_, EngineError>(said)
+    }))
+    .await
+}
+
+/// The samples of the whole, from what each encoder counted.
+fn counted(segments: Segments, said: &[Said]) -> Option<u64> {
+    let counted: Option<Vec<u64>> = said.iter().map(|said| said.encoded_samples(0)).collect();
+    counted.and_then(|counted| segments.total_samples(&counted))
 }
 
 fn no_child() -> EngineError {

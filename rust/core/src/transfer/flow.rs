@@ -1,5 +1,6 @@
 //! From the fetched pieces through one FFmpeg to the sink; what runs at the same time, and how it ends.
 
+use crate::analysis::SoundReport;
 use crate::checksum::SourceDigest;
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::extract::ffmpeg::{self, Said};
@@ -30,10 +31,12 @@ pub(super) struct Ended {
     pub(super) said: Vec<Said>,
     /// Encoders had frames beyond the end.
     pub(super) left_over: bool,
+    /// What was measured.
+    pub(super) sound: Option<SoundReport>,
 }
 
 /// Everything that one pass needs, started and ready to flow.
-pub(super) struct Flow<'a, Children> {
+pub(super) struct Flow<'a, Children, Beside> {
     pub(super) feed: &'a Feed,
     pub(super) pieces: Pieces,
     pub(super) drive: Drive,
@@ -47,9 +50,15 @@ pub(super) struct Flow<'a, Children> {
     pub(super) pipes: Vec<(ffmpeg::Input, ffmpeg::Output)>,
     /// Ends when every child has, with what each said; with an error when one failed.
     pub(super) children: Children,
+    /// Ends when everything was carried away that comes out beside the main output, with what was measured.
+    pub(super) beside: Beside,
 }
 
-impl<Children: Future<Output = Result<Vec<Said>>>> Flow<'_, Children> {
+impl<Children, Beside> Flow<'_, Children, Beside>
+where
+    Children: Future<Output = Result<Vec<Said>>>,
+    Beside: Future<Output = Result<Option<SoundReport>>>,
+{
     /// One child makes it all.
     pub(super) async fn alone(mut self, out: &mut Out<'_>) -> Result<Ended, Stop> {
         let Some((mut pipe, mut output)) = self.pipes.pop() else {
@@ -70,8 +79,9 @@ impl<Children: Future<Output = Result<Vec<Said>>>> Flow<'_, Children> {
             }
             Ok(())
         };
-        let ((), whole, (), said) = tokio::try_join!(self.drive, feed, drain, self.children)?;
-        Ok(Ended { whole, said, left_over: false })
+        let ((), whole, (), said, sound) =
+            tokio::try_join!(self.drive, feed, drain, self.children, self.beside)?;
+        Ok(Ended { whole, said, left_over: false, sound })
     }
 }
 

@@ -2,20 +2,26 @@
 
 use bytes::Bytes;
 
+use crate::chunks::{Chunking, Silences};
 use crate::error::Result;
-use crate::extract::mp3::Mp3Head;
+use crate::extract::mp3::{Mp3Head, resampled};
 use crate::sink::Sink;
 
 /// Where the encoded audio goes.
 pub(super) struct Out<'a> {
     pub(super) mp3: Option<Mp3Wrapper>,
     pub(super) sink: &'a mut Sink,
+    pub(super) chunking: Option<&'a mut Chunking>,
+    pub(super) silences: &'a Silences,
 }
 
 impl Out<'_> {
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<()> {
         if let Some(mp3) = &mut self.mp3 {
             mp3.before(&bytes, self.sink).await?;
+        }
+        if let Some(chunking) = &mut self.chunking {
+            chunking.push(&bytes, self.silences).await?;
         }
         self.sink.write(bytes).await
     }
@@ -60,16 +66,5 @@ impl Mp3Wrapper {
             return Ok(None);
         }
         Ok(samples)
-    }
-}
-
-/// Samples after resampling; FFmpeg's resampler rounds up.
-pub(super) fn resampled(samples: u64, from: Option<u32>, to: u32) -> u64 {
-    match from {
-        Some(from) if from != to && from > 0 => {
-            let scaled = (u128::from(samples) * u128::from(to)).div_ceil(u128::from(from));
-            u64::try_from(scaled).unwrap_or(u64::MAX)
-        }
-        _ => samples,
     }
 }

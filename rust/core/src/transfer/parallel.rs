@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::flow::{Consumer, Ended, Flow, Stop, end_of_fetching, feed};
 use super::output::Out;
+use crate::analysis::SoundReport;
 use crate::error::Result;
 use crate::extract::fan_out::{self, fan_out};
 use crate::extract::ffmpeg::{self, Output, Said};
@@ -17,13 +18,17 @@ use crate::progress::Progress;
 use crate::stages::{Stage, Stages};
 
 /// The children of `flow` encode the segments, one child each `segments.encoders()`th of them.
-pub(super) async fn side_by_side<Children: Future<Output = Result<Vec<Said>>>>(
-    flow: Flow<'_, Children>,
+pub(super) async fn side_by_side<Children, Beside>(
+    flow: Flow<'_, Children, Beside>,
     segments: Segments,
     room: Room,
     pool: &Pool,
     out: &mut Out<'_>,
-) -> Result<Ended, Stop> {
+) -> Result<Ended, Stop>
+where
+    Children: Future<Output = Result<Vec<Said>>>,
+    Beside: Future<Output = Result<Option<SoundReport>>>,
+{
     let (writer, readers, turn) = fan_out(flow.pipes.len(), room.input_bytes, flow.pieces.for_others());
     let encoders = u64::try_from(flow.pipes.len()).unwrap_or(u64::MAX);
     let (inputs, outputs): (Vec<_>, Vec<_>) = flow.pipes.into_iter().unzip();
@@ -51,10 +56,12 @@ pub(super) async fn side_by_side<Children: Future<Output = Result<Vec<Said>>>>(
         })
         .unzip();
     let split = try_join_all(lines.into_iter().map(Line::run));
-    let rest = async { tokio::try_join!(flow.drive, feed, pump, split, flow.children).map_err(Stop::Failed) };
+    let rest = async {
+        tokio::try_join!(flow.drive, feed, pump, split, flow.children, flow.beside).map_err(Stop::Failed)
+    };
     let join = join(tracks, &turn, out, flow.progress);
-    let (((), read, taken, _, said), left_over) = tokio::try_join!(rest, join)?;
-    Ok(Ended { whole: read && taken.into_iter().all(|all| all), said, left_over })
+    let (((), read, taken, _, said, sound), left_over) = tokio::try_join!(rest, join)?;
+    Ok(Ended { whole: read && taken.into_iter().all(|all| all), said, left_over, sound })
 }
 
 /// Gathers audio for several children, so that it does not hold the video around it in memory.

@@ -1,0 +1,106 @@
+"""The chunks of one recording at the destination: ``…_audio/chunk-000.mp3`` and ``chunks.json``.
+
+"Exactly once" holds for them as for the audio itself: each is written with a precondition, they appear before
+the audio does, and ``chunks.json`` comes last. What an attempt that died left is known by its metadata (in a
+folder: by the name that the database gave to the recording) and replaced; nobody else's object ever is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from audio_extract import plan
+from audio_extract.chunker import INDEX, chunks_document
+from audio_extract.tracker import StoredChunk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from audio_extract.engine_types import Chunk, ChunkRule, ChunkTarget
+    from audio_extract.storage.base import StorageAdapter, StoredFile
+
+#: Uploads of chunks take turns with the audio's for memory.
+_UPLOAD_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFolder:
+    """The folder beside an audio object.
+
+    Attributes:
+        storage: The destination.
+        object_name: Of the audio.
+        source_id: The recording's id in its source.
+    """
+
+    storage: StorageAdapter
+    object_name: str
+    source_id: str
+
+    @property
+    def name(self) -> str:
+        """Its name: the audio's without extension."""
+        return plan.chunk_folder(self.object_name)
+
+    @property
+    def index_name(self) -> str:
+        """The name of its index."""
+        return f"{self.name}/{INDEX}"
+
+    def standing(self) -> list[StoredFile]:
+        """Return the chunks that stand there."""
+        found = self.storage.list_files(f"{self.name}/")
+        return [one for one in found if one.name != self.index_name and "/chunk-" in one.name]
+
+    def is_foreign(self, *, named_before: bool) -> bool:
+        """Tell whether somebody else's chunks stand there."""
+        if self.storage.storage_type == "local":
+            return not named_before and bool(self.standing())
+        return any(one.metadata.get("source-id") != self.source_id for one in self.standing())
+
+    def target(self, rule: ChunkRule, *, content_type: str, metadata: Mapping[str, str]) -> ChunkTarget:
+        """Return where the engine writes them."""
+        earlier = self.standing()
+        sink = self.storage.engine_sink(self.name, content_type=content_type, metadata=metadata)
+        if sink["kind"] == "gcs":
+            sink["chunk_size_bytes"] = _UPLOAD_BYTES
+        else:
+            sink["overwrite"] = bool(earlier)
+        replace = {
+            one.name.rpartition("/")[2]: one.generation for one in earlier if one.generation is not None
+        }
+        return {"rule": rule, "sink": sink, "replace": replace}
+
+    def write_index(self, chunks: list[Chunk]) -> list[StoredChunk]:
+        """Write ``chunks.json``, remove what earlier attempts left beyond it, and return what to record."""
+        document = chunks_document(self.object_name.rpartition("/")[2], chunks[-1]["end"], chunks)
+        self.storage.put_log(self.index_name, document)
+        names = {f"{self.name}/{chunk['file']}" for chunk in chunks}
+        for one in self.standing():
+            if one.name not in names:
+                self.storage.delete(one.name, one.generation)
+        return self._recorded(document)
+
+    def read_index(self) -> list[StoredChunk] | None:
+        """Return what ``chunks.json`` says; None: there is none, so they may not be complete."""
+        document = self.storage.get_log(self.index_name)
+        try:
+            return None if document is None else self._recorded(document)
+        except (KeyError, TypeError):
+            # Not what we write: as if it were not there.
+            return None
+
+    def _recorded(self, document: Mapping[str, Any]) -> list[StoredChunk]:
+        return [
+            StoredChunk(
+                index=chunk["index"],
+                object_name=f"{self.name}/{chunk['file']}",
+                start_seconds=chunk["start"],
+                end_seconds=chunk["end"],
+                size_bytes=chunk["bytes"],
+                crc32c=chunk["crc32c"],
+                silence_cut=chunk["silence_cut"],
+            )
+            for chunk in document["chunks"]
+        ]
