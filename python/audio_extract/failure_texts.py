@@ -195,6 +195,19 @@ FAILURES: Final[dict[str, Failure]] = {
     "usage.invalid": _said(
         "the command was called in a wrong way", "see the message, and audio-extract COMMAND --help"
     ),
+    "service.failed": _said(
+        "a step of installing the service failed",
+        "see the message; `service install --dry-run` shows all steps",
+    ),
+    "service.hidden_program": _said(
+        "the program stands where the service cannot see it",
+        "install it in /opt/audio-extract, or use the one-file executable in /usr/local/bin",
+    ),
+    "service.no_systemd": _said(
+        "systemd does not run this machine",
+        "run `audio-extract run` under this system's own supervisor; --root prepares a system that is off",
+    ),
+    "service.not_root": _said("only root can install a service", "run it with sudo, or look with --dry-run"),
     "usage.needs_yes": _said("a question needs an answer", "run it again with --yes"),
     "database.bad_url": _said(
         "monitoring.database_path is not a database", "correct it: a file, or postgresql://user@host/name"

@@ -91,4 +91,9 @@ class Supervisor:
                 sender.settimeout(1)
                 sender.sendto(message.encode(), address)
         except OSError as error:
-            _log.warning("systemd cannot be told %r: %s", message.partition("\n")[0], error.strerror or error)
+            _log.warning(
+                "systemd cannot be told %r: %s",
+                message.partition("\n")[0],
+                error.strerror or error,
+                extra={"event": "service.supervisor_unreachable"},
+            )

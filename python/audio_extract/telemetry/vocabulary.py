@@ -37,6 +37,7 @@ EVENTS: Final[dict[str, str]] = {
     "recording.unusable_name": "A recording cannot be taken because of its name or path; rename or move it.",
     "redis.failed": "Redis does not answer; folders are listed anew until it does.",
     "redis.recovered": "Redis answers again.",
+    "service.supervisor_unreachable": "systemd does not take what the service tells it.",
     "service.started": "The service runs.",
     "service.stopped": "The service has ended.",
     "service.stopping_at_error": "A recording failed, and behavior.stop_on_error ends the service.",
