@@ -4,6 +4,7 @@ use ebur128::{EbuR128, Mode};
 use serde::Serialize;
 
 use super::PcmFormat;
+use super::peak::PeakMeter;
 use crate::error::{EngineError, ErrorCode, Result};
 
 /// Quieter is told as nothing: the gate of BS.1770 lies at -70 LUFS.
@@ -23,30 +24,29 @@ pub struct Loudness {
 /// Measures while the sound comes in.
 pub(super) struct Meter {
     inner: EbuR128,
-    channels: u32,
+    peak: PeakMeter,
 }
 
 impl Meter {
     pub(super) fn new(format: PcmFormat) -> Result<Self> {
-        let mode = Mode::I | Mode::LRA | Mode::TRUE_PEAK;
-        let inner = EbuR128::new(format.channels, format.sample_rate_hz, mode).map_err(failed)?;
-        Ok(Self { inner, channels: format.channels })
+        let inner =
+            EbuR128::new(format.channels, format.sample_rate_hz, Mode::I | Mode::LRA).map_err(failed)?;
+        Ok(Self { inner, peak: PeakMeter::new(format)? })
     }
 
     /// Takes the next frames, interleaved.
     pub(super) fn push(&mut self, frames: &[f32]) -> Result<()> {
+        self.peak.push(frames)?;
         self.inner.add_frames_f32(frames).map_err(failed)
     }
 
     pub(super) fn report(&self) -> Loudness {
-        let peak =
-            (0..self.channels).filter_map(|channel| self.inner.true_peak(channel).ok()).fold(0.0, f64::max);
         let integrated_lufs = rounded(self.inner.loudness_global().ok());
         Loudness {
             integrated_lufs,
             // Of what is never above the gate there is no range.
             range_lu: integrated_lufs.and(rounded(self.inner.loudness_range().ok())),
-            true_peak_dbtp: rounded(Some(20.0 * peak.log10())),
+            true_peak_dbtp: rounded(Some(20.0 * self.peak.peak().log10())),
         }
     }
 }
@@ -56,6 +56,6 @@ fn rounded(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite() && *value > LEAST_DB).map(|value| (value * 100.0).round() / 100.0)
 }
 
-fn failed(error: ebur128::Error) -> EngineError {
+pub(super) fn failed(error: ebur128::Error) -> EngineError {
     EngineError::new(ErrorCode::Bug, "measuring the loudness failed").caused_by(error)
 }

@@ -3,6 +3,7 @@
 
 mod loudness;
 mod pcm;
+mod peak;
 mod silence;
 mod waveform;
 
