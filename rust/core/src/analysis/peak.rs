@@ -92,9 +92,8 @@ mod tests {
                 random ^= random << 13;
                 random ^= random >> 17;
                 random ^= random << 5;
-                samples.push(
-                    level * (f32::from(i16::from_ne_bytes([random as u8, (random >> 8) as u8])) / 32768.0),
-                );
+                let [low, high, ..] = random.to_le_bytes();
+                samples.push(level * f32::from(i16::from_le_bytes([low, high])) / 32768.0);
             }
         }
         samples
@@ -115,7 +114,7 @@ mod tests {
             let mut whole = EbuR128::new(channels, rate, Mode::TRUE_PEAK).unwrap();
             whole.add_frames_f32(&samples).unwrap();
             let expected = (0..channels).map(|channel| whole.true_peak(channel).unwrap()).fold(0.0, f64::max);
-            prop_assert_eq!(meter.peak(), expected);
+            prop_assert!((meter.peak() - expected).abs() < f64::EPSILON, "{} {expected}", meter.peak());
         }
     }
 }

@@ -196,7 +196,7 @@ impl Run {
             beside: self.carry_away(pipes_beside, &mut outs, &silences),
         };
         let ended = match cut {
-            None => flow.alone(&mut out).await,
+            None => Box::pin(flow.alone(&mut out)).await,
             Some((segments, room)) => {
                 Box::pin(side_by_side(flow, segments, room, self.budget.pool(), &mut out)).await
             }
