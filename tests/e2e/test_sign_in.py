@@ -141,6 +141,7 @@ def test_the_form_has_no_barrier_and_takes_the_keyboard(
     complaints: list[str] = []
     shown.on("console", lambda line: complaints.append(line.text) if line.type != "log" else None)
     shown.goto("/login")
+    expect(shown.get_by_label("Name")).to_be_focused()
     shown.keyboard.type("ann")
     shown.keyboard.press("Tab")
     shown.keyboard.type("wrong")
@@ -151,6 +152,7 @@ def test_the_form_has_no_barrier_and_takes_the_keyboard(
     expect(shown.get_by_role("alert")).to_be_visible()
     found = Axe().run(shown)
     assert found.violations_count == 0, found.generate_report()
+    expect(shown.get_by_label("Password")).to_be_focused()
     shown.keyboard.type(PASSWORD)
     shown.keyboard.press("Enter")
     expect(shown.get_by_role("button", name="Sign out")).to_be_visible()
