@@ -13,7 +13,7 @@ RUN apt-get update \
 ENV TOOLS_DIR=/opt/tools UV_SYSTEM_CERTS=1 UV_PROJECT_ENVIRONMENT=/opt/venv CARGO_TARGET_DIR=/opt/target
 WORKDIR /src
 COPY deploy/ffmpeg deploy/ffmpeg
-RUN deploy/ffmpeg/build /opt/ffmpeg && rm -rf /root/.cache
+RUN deploy/ffmpeg/build /opt/ffmpeg && rm -rf "$HOME/.cache"
 # From what changes rarely to what changes often.
 COPY .ci .ci
 COPY Cargo.toml Cargo.lock pyproject.toml uv.lock README.md LICENSE pyinstaller.spec ./
