@@ -106,11 +106,12 @@ fuzz: build ## Any bytes as a recording: each target for SECONDS_EACH=n (install
 chaos-scale: build test-tools ## 500 recordings, two services, four workers, kills, restarts of database and Redis; ARGS="--seed N"
 	@PYTHONPATH=tests $(PYTHON) -m chaos.scale $(ARGS)
 
-# ffprobe comes with the system's FFmpeg only. Where it or Chromium cannot be installed, the tests that need them
+# ffprobe comes with the system's FFmpeg only. Where it, Chromium or a shell cannot be installed, the tests that need them
 # say so by name.
 test-tools:
 	@.ci/ffmpeg
 	@.ci/chromium
+	@.ci/shells
 	@.ci/prometheus
 
 ##@ Check

@@ -27,6 +27,7 @@ from audio_extract.emulator.faults import (
     Truncate,
     WrongContentRange,
 )
+from support.engine import wait_until
 
 MEDIA = bytes(range(256)) * 8000
 Server = EmulatorServer[DriveEmulator]
@@ -331,8 +332,7 @@ def test_a_server_stops_at_once_although_a_client_hangs(download: Download) -> N
 
     thread = threading.Thread(target=read)
     thread.start()
-    while not download.server.emulator.requests.count("drive.media"):
-        time.sleep(0.001)
+    assert wait_until(lambda: download.server.emulator.requests.count("drive.media") > 0, 10)
     begin = time.monotonic()
     download.server.stop()
     assert time.monotonic() - begin < 2

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from audio_extract import _engine
 from audio_extract.chunker import AudioChunker
 from audio_extract.exceptions import ConfigurationError, DestinationExistsError, MediaError
 from support.cli import environment, run_cli
+from support.engine import wait_until
 from support.service import BUCKET, World, world
 
 #: Speech-like: a tone with a pause of a second every seven.
@@ -156,9 +156,7 @@ def test_ctrl_c_leaves_no_chunk(tmp_path: Path, ffmpeg: Path) -> None:
     file = made(tmp_path / "long.mp4", ffmpeg, "-c:v", "mpeg4", "-c:a", "aac", seconds=900, picture=True)
     command = [sys.executable, "-m", "audio_extract", "chunk", file, "--duration", "10s"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE) as process:
-        end = time.monotonic() + 60
-        while not list(tmp_path.rglob("chunk-001.mp3")) and time.monotonic() < end:
-            time.sleep(0.01)
+        assert wait_until(lambda: any(tmp_path.rglob("chunk-001.mp3")), 60)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 130
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["long.mp4"]

@@ -46,7 +46,10 @@ def folder(tmp_path: Path) -> Path:
 def shell(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed")
+        message = f"{name} is not installed (Debian: apt-get install {name})"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
     return found
 
 

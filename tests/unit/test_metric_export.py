@@ -13,6 +13,7 @@ from audio_extract.exceptions import ConfigurationError
 from audio_extract.telemetry.metric_export import export_metrics, metrics_wanted
 from audio_extract.telemetry.metrics import Metrics
 from audio_extract.telemetry.receiver import SDK_LOGGERS
+from support.engine import wait_until
 from support.otlp import receiver
 from support.reports import transfer_report
 
@@ -120,11 +121,8 @@ def test_the_environment_says_where_to_and_how_often_and_wins(monkeypatch: pytes
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "x-tenant=7")
         monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
         end = export_metrics(Metrics(), endpoint="http://127.0.0.1:1")
-        until = time.monotonic() + 10
-        while len(made.requests) < 3 and time.monotonic() < until:
-            time.sleep(0.02)
+        assert wait_until(lambda: len(made.requests) >= 3, 10)
         end()
-    assert len(made.requests) >= 3
     assert made.headers[0]["x-tenant"] == "7"
 
 
@@ -160,9 +158,7 @@ def test_a_receiver_that_refuses_is_said_once_and_counted(
     with receiver() as made:
         made.answers = [403, 403]
         end = export_metrics(metrics, endpoint=made.url)
-        until = time.monotonic() + 10
-        while len(made.requests) < 3 and time.monotonic() < until:
-            time.sleep(0.02)
+        assert wait_until(lambda: len(made.requests) >= 3, 10)
         end()
     ours = [record for record in caplog.records if record.name.startswith("audio_extract")]
     assert [record.__dict__["event"] for record in ours] == ["telemetry.not_sent", "telemetry.sent_again"]
@@ -183,9 +179,7 @@ def test_a_receiver_that_hangs_holds_up_neither_what_is_counted_nor_the_end(
     with receiver() as made:
         made.hangs = True
         end = export_metrics(metrics, endpoint=made.url)
-        until = time.monotonic() + 10
-        while not made.requests and time.monotonic() < until:
-            time.sleep(0.02)
+        assert wait_until(lambda: bool(made.requests), 10)
         began = time.monotonic()
         for _ in range(1000):
             one_transfer(metrics)

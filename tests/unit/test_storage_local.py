@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -267,11 +270,27 @@ def test_a_file_instead_of_the_folder_names_the_setting(folder: Path) -> None:
         adapter(folder).check()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_is_not_writable_names_the_setting(folder: Path) -> None:
-    folder.mkdir(mode=0o500)
-    with pytest.raises(PermissionDeniedError, match=r"storage\.local\.path"):
-        adapter(folder).check()
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Root may write everywhere, so it becomes nobody for the time being."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_folder_that_is_not_writable_names_the_setting() -> None:
+    # Not pytest's own folder, which nobody else may enter.
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o755)
+        folder = Path(parent) / "audio"
+        folder.mkdir()
+        folder.chmod(0o555)
+        with without_rights(), pytest.raises(PermissionDeniedError, match=r"storage\.local\.path"):
+            adapter(folder).check()
 
 
 @pytest.mark.parametrize(
