@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = "tests/integration/test_engine_faults.py"
+TESTS = ("tests/integration/test_engine_faults.py", "tests/integration/test_engine_ffmpeg_faults.py")
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "ifGenerationMatch is not sent",
-        "rust/core/src/sink/gcs.rs",
+        "rust/core/src/sink/gcs/session.rs",
         r"if let Some\(generation\) = spec\.if_generation_match \{",
         "if let Some(generation) = spec.if_generation_match.filter(|_| false) {",
     ),
     Mutant(
         "CRC32C is not sent with the last chunk, nor compared with the answer",
-        "rust/core/src/sink/gcs.rs",
+        "rust/core/src/sink/gcs/session.rs",
         r'"x-goog-hash"|if size == last\.total && crc32c == want',
         "CRC",
     ),
@@ -64,13 +64,13 @@ MUTANTS = (
     ),
     Mutant(
         "after a lost answer the next chunk is sent without asking",
-        "rust/core/src/sink/gcs.rs",
+        "rust/core/src/sink/gcs/session.rs",
         r"self\.ask\(&session, last, &mut backoff\)\.await\?",
         "Standing::Open { persisted: chunk.end() }",
     ),
     Mutant(
         "a chunk kept in part counts as kept",
-        "rust/core/src/sink/gcs.rs",
+        "rust/core/src/sink/gcs/session.rs",
         r"Some\(Some\(persisted\)\) => Ok\(Standing::Open \{ persisted \}\)",
         "Some(Some(persisted)) => Ok(Standing::Open { persisted: persisted.div_ceil(262_144) * 262_144 })",
     ),
@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "ranges side by side are paid for when their bytes come",
         "rust/core/src/source/fetch.rs",
-        r"Some\(len\) if len <= budget\.limit_bytes\(\) / 2 =>",
+        r"Some\(len\) if len <= prepaid_bytes =>",
         "Some(len) if len == 0 =>",
         rust_tests=("--lib", "source::laws"),
     ),
@@ -110,15 +110,15 @@ MUTANTS = (
     ),
     Mutant(
         "an upload session is left open after a failure",
-        "rust/core/src/sink/gcs.rs",
+        "rust/core/src/sink/gcs/session.rs",
         r"let Some\(session\) = self\.session\.lock\(\)\.await\.take\(\) else \{ return \};",
         "let Some(session) = self.session.lock().await.take().filter(|_| false) else { return };",
     ),
     Mutant(
         "a failed FFmpeg counts as done",
         "rust/core/src/transfer/encode.rs",
-        r"ffmpeg::judge\(status, &said, name, audio\.track\)\?;",
-        "let _ = ffmpeg::judge(status, &said, name, audio.track);",
+        r"ffmpeg::judge\(status, &said, name, track\)\?;",
+        "let _ = ffmpeg::judge(status, &said, name, track);",
     ),
     Mutant(
         "the joints of several encoders are not compared",
@@ -184,7 +184,7 @@ def _kill(mutant: Mutant, tree: Path) -> str | None:
         environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "-Awarnings"}
         subprocess.run(build, cwd=tree, env=environment, check=True)
         shutil.copy(target / "release" / "lib_engine.so", tree / "python/audio_extract/_engine.abi3.so")
-        tests = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", TESTS]
+        tests = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", *TESTS]
         if mutant.rust_tests:
             package = ["-p", "audio-extract-core", *mutant.rust_tests]
             tests = ["cargo", "test", "--release", "--locked", *package]

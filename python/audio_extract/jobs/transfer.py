@@ -162,13 +162,14 @@ class TransferJob:
         return (self.now() - since).total_seconds()
 
     def _failed(self, claim: Claim, error: AudioExtractError, span: TransferSpan) -> Outcome:
+        message = str(error)
         try:
             state = self.tracker.fail(
                 claim,
                 self.now(),
                 code=error.code,
                 kind=error.kind,
-                message=str(error),
+                message=message,
                 policy=RetryPolicy.from_settings(self.settings.behavior),
                 ffmpeg_tail=error.ffmpeg_tail,
                 retry_after_seconds=error.retry_after_seconds,
@@ -177,9 +178,10 @@ class TransferJob:
         except LeaseLostError:
             return Outcome(claim, None, error=error)
         _log.warning(
-            "%s: %s (%s)",
-            claim.name,
-            error,
+            "%s%s (%s)",
+            # Most of the engine's messages name the recording.
+            "" if claim.name in message else f"{claim.name}: ",
+            message,
             error.code,
             extra={
                 **_ids(claim, span),
@@ -489,7 +491,7 @@ class TransferJob:
                 trace_id=span.trace_id,
             )
         _log.info(
-            "%s is stored as %s (%.1f MB of %.1f MB fetched, %.1f s of audio)",
+            "%s is stored as %s (%.1f MB fetched of a recording of %.1f MB, %.1f s of audio)",
             claim.name,
             name,
             report["fetched_bytes"] / 1e6,

@@ -49,6 +49,7 @@ struct Current {
     /// The bytes of its first frame, for those that are numbered.
     first: Bytes,
     head: Bytes,
+    head_may_change: bool,
     /// Frames in front that are not heard, and what they hold.
     before: usize,
     before_samples: u64,
@@ -291,6 +292,7 @@ impl Chunking {
             file,
             first: first.clone(),
             head: self.stream.head(index == 0, before, predicted),
+            head_may_change: predicted.is_none() || self.spec.silence.is_some(),
             before,
             before_samples: 0,
             units: 0,
@@ -304,7 +306,7 @@ impl Chunking {
     async fn put(&mut self, frame: &Frame) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         if current.units == 0 && !current.head.is_empty() {
-            current.sink.write_head(current.head.clone()).await?;
+            current.sink.write_head(current.head.clone(), current.head_may_change).await?;
         }
         if current.units < current.before as u64 {
             current.before_samples += frame.samples;
@@ -323,7 +325,7 @@ impl Chunking {
             Contents { units: current.units, bytes: current.bytes, samples: current.samples, is_last };
         let head = self.stream.head(index == 0, current.before, Some(contents));
         if head.len() == current.head.len() && !head.is_empty() {
-            // A head that has left already says no counts: decoders then take them from the frames.
+            // One that has left already says what was predicted; the index says what is.
             current.sink.replace_head(head).await?;
         }
         let size = current.sink.written();

@@ -4,32 +4,23 @@
 //! that it has it; after anything unclear the server is asked (`Content-Range: bytes */…`) and exactly the rest is
 //! sent. The last chunk carries the CRC32C, and the finished object is compared on every path.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+mod chunk;
+mod session;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE,
-};
-use reqwest::{Method, StatusCode, Url};
-use serde::Deserialize;
 
+use self::chunk::Chunk;
+use self::session::{Last, Uploader};
 use super::End;
-use crate::auth::{Access, TokenProvider};
-use crate::checksum::encode_crc32c;
+use crate::auth::TokenProvider;
 use crate::error::{EngineError, ErrorCode, Result};
-use crate::progress::{Progress, Service};
+use crate::progress::Progress;
 use crate::request::{GcsSpec, RetrySpec, StoredObject};
-use crate::retry::{Backoff, MAX_ERROR_BODY, Verdict, classify, from_reqwest};
 use crate::stages::Stages;
 
-/// The answer to a successful cancel.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// How long cleaning up may take when the transfer has failed already.
 const ABORT_DEADLINE: Duration = Duration::from_millis(900);
 
@@ -37,6 +28,8 @@ const ABORT_DEADLINE: Duration = Duration::from_millis(900);
 #[derive(Debug)]
 pub(crate) struct GcsOptions {
     pub(crate) spec: GcsSpec,
+    /// Size of the first chunk where the head in it may have to be replaced; a multiple of 256 KiB.
+    pub(crate) head_chunk_bytes: u64,
     pub(crate) tokens: Option<Arc<TokenProvider>>,
     pub(crate) retry: RetrySpec,
     pub(crate) stall: Duration,
@@ -47,6 +40,8 @@ pub(crate) struct GcsOptions {
 pub(crate) struct GcsSink {
     uploader: Arc<Uploader>,
     filling: Chunk,
+    /// When that is sent.
+    full_bytes: u64,
     head: Bytes,
     /// Of everything after the head.
     crc: u32,
@@ -56,132 +51,6 @@ pub(crate) struct GcsSink {
     done: bool,
 }
 
-/// Consecutive bytes of the object, kept until acknowledged.
-#[derive(Debug, Default, Clone)]
-struct Chunk {
-    start: u64,
-    pieces: VecDeque<Bytes>,
-    len: u64,
-}
-
-impl Chunk {
-    const fn end(&self) -> u64 {
-        self.start + self.len
-    }
-
-    fn push(&mut self, bytes: Bytes) {
-        self.len += bytes.len() as u64;
-        self.pieces.push_back(bytes);
-    }
-
-    /// What remains from the absolute offset `from` on, without copying.
-    fn rest(&self, from: u64) -> VecDeque<Bytes> {
-        let mut skip = from.saturating_sub(self.start);
-        let mut rest = VecDeque::with_capacity(self.pieces.len());
-        for piece in &self.pieces {
-            let len = piece.len() as u64;
-            if skip >= len {
-                skip -= len;
-            } else {
-                rest.push_back(piece.slice(usize::try_from(skip).unwrap_or_default()..));
-                skip = 0;
-            }
-        }
-        rest
-    }
-}
-
-/// A request body of known length over pieces that are not copied.
-struct PiecesBody {
-    pieces: VecDeque<Bytes>,
-    len: u64,
-    /// Bytes the connection has taken: a slow line is told from a dead one by it.
-    taken: Arc<AtomicU64>,
-}
-
-/// The most the connection takes at once, so that progress shows on slow lines too.
-const FRAME_BYTES: usize = 64 * 1024;
-
-impl PiecesBody {
-    fn new(pieces: VecDeque<Bytes>, taken: Arc<AtomicU64>) -> Self {
-        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces, len, taken }
-    }
-}
-
-impl Body for PiecesBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(front) = self.pieces.front_mut() else { return Poll::Ready(None) };
-        let frame = front.split_to(front.len().min(FRAME_BYTES));
-        if front.is_empty() {
-            self.pieces.pop_front();
-        }
-        let len = frame.len() as u64;
-        self.len -= len;
-        self.taken.fetch_add(len, Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Frame::data(frame))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len)
-    }
-}
-
-/// Talks to the server.
-struct Uploader {
-    client: reqwest::Client,
-    options: GcsOptions,
-    start_url: Url,
-    name: String,
-    /// The session URI is a secret: who has it can write.
-    session: tokio::sync::Mutex<Option<Url>>,
-    duration_seconds: Mutex<Option<f64>>,
-    progress: Arc<Progress>,
-    stages: Stages,
-}
-
-impl std::fmt::Debug for Uploader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uploader").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// The parts of an object resource that are compared. Numbers come as strings.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ObjectResource {
-    size: Option<String>,
-    crc32c: Option<String>,
-    md5_hash: Option<String>,
-    generation: Option<String>,
-    content_type: Option<String>,
-}
-
-/// What the server has.
-enum Standing {
-    /// Bytes `0..persisted`; the session goes on.
-    Open { persisted: u64 },
-    /// The object is finished.
-    Finished(ObjectResource),
-}
-
-/// The end of the object, sent with its last chunk.
-#[derive(Clone, Copy)]
-struct Last {
-    total: u64,
-    crc: u32,
-}
-
 impl GcsSink {
     pub(crate) fn new(
         client: reqwest::Client,
@@ -189,38 +58,11 @@ impl GcsSink {
         progress: Arc<Progress>,
         stages: Stages,
     ) -> Result<Self> {
-        let spec = &options.spec;
-        let invalid =
-            || EngineError::new(ErrorCode::RequestInvalid, "the storage endpoint is not an http(s) URL");
-        let mut start_url = Url::parse(&spec.endpoint).map_err(|_| invalid())?;
-        start_url.path_segments_mut().map_err(|()| invalid())?.pop_if_empty().extend([
-            "upload",
-            "storage",
-            "v1",
-            "b",
-            spec.bucket.as_str(),
-            "o",
-        ]);
-        start_url.query_pairs_mut().append_pair("uploadType", "resumable").append_pair("name", &spec.object);
-        if let Some(generation) = spec.if_generation_match {
-            start_url.query_pairs_mut().append_pair("ifGenerationMatch", &generation.to_string());
-        }
-        if let Some(project) = &spec.user_project {
-            start_url.query_pairs_mut().append_pair("userProject", project);
-        }
-        let name = format!("gs://{}/{}", spec.bucket, spec.object);
+        let full_bytes = options.spec.chunk_size_bytes;
         Ok(Self {
-            uploader: Arc::new(Uploader {
-                client,
-                options,
-                start_url,
-                name,
-                session: tokio::sync::Mutex::default(),
-                duration_seconds: Mutex::default(),
-                progress,
-                stages,
-            }),
+            uploader: Arc::new(Uploader::new(client, options, progress, stages)?),
             filling: Chunk::default(),
+            full_bytes,
             head: Bytes::new(),
             crc: 0,
             written: 0,
@@ -235,15 +77,19 @@ impl GcsSink {
 
     /// Says how long the recording is, in the object's metadata; before the first chunk has left.
     pub(crate) fn note_duration(&self, seconds: f64) {
-        *self.uploader.duration_seconds.lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
+        self.uploader.note_duration(seconds);
     }
 
-    pub(crate) fn write_head(&mut self, bytes: Bytes) -> Result<()> {
+    /// Takes the head; where it may change the first chunk is larger, so that more of it can.
+    pub(crate) fn write_head(&mut self, bytes: Bytes, may_change: bool) -> Result<()> {
         if self.written > 0 || bytes.len() as u64 > self.uploader.options.spec.chunk_size_bytes {
             return Err(EngineError::new(
                 ErrorCode::Bug,
                 "the head of an object must come first and fit into a chunk",
             ));
+        }
+        if may_change {
+            self.full_bytes = self.full_bytes.max(self.uploader.options.head_chunk_bytes);
         }
         self.written = bytes.len() as u64;
         self.filling.push(bytes.clone());
@@ -275,13 +121,12 @@ impl GcsSink {
     pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         self.crc = crc32c::crc32c_append(self.crc, &bytes);
         self.written += bytes.len() as u64;
-        let chunk_size = self.uploader.options.spec.chunk_size_bytes;
         while !bytes.is_empty() {
             // A full chunk is sent only when more follows: the last one must carry the total.
-            if self.filling.len == chunk_size {
+            if self.filling.len == self.full_bytes {
                 self.send_filling().await?;
             }
-            let room = usize::try_from(chunk_size - self.filling.len).unwrap_or(usize::MAX);
+            let room = usize::try_from(self.full_bytes - self.filling.len).unwrap_or(usize::MAX);
             self.filling.push(bytes.split_to(room.min(bytes.len())));
         }
         Ok(())
@@ -291,6 +136,7 @@ impl GcsSink {
         self.wait_sent().await?;
         let next = Chunk { start: self.filling.end(), ..Chunk::default() };
         let chunk = std::mem::replace(&mut self.filling, next);
+        self.full_bytes = self.uploader.options.spec.chunk_size_bytes;
         let uploader = Arc::clone(&self.uploader);
         self.sending = Some(tokio::spawn(async move { uploader.send(&chunk, None).await.map(|_| ()) }));
         Ok(())
@@ -345,406 +191,5 @@ impl Drop for GcsSink {
         if let Some(sending) = self.sending.take() {
             sending.abort();
         }
-    }
-}
-
-impl Uploader {
-    /// Sends a chunk until the server has all of it; with `last` until the object is finished.
-    async fn send(&self, chunk: &Chunk, last: Option<Last>) -> Result<Option<ObjectResource>> {
-        let mut backoff = Backoff::new(self.options.retry);
-        let session = self.session(&mut backoff).await?;
-        let part = self.stages.part("upload.chunk");
-        if let Some(part) = &part {
-            part.set("offset", chunk.start);
-            part.set("bytes", chunk.len);
-        }
-        let mut from = chunk.start;
-        loop {
-            let standing = match self.put(&session, chunk, from, last).await {
-                Ok(standing) => standing,
-                Err(Trouble::Fatal(error)) => return Err(error),
-                Err(Trouble::Unclear(error)) => {
-                    self.pause(&mut backoff, error).await?;
-                    self.ask(&session, last, &mut backoff).await?
-                }
-            };
-            match standing {
-                Standing::Finished(object) if last.is_some() => {
-                    self.progress.set_stored(chunk.end());
-                    *self.session.lock().await = None;
-                    return Ok(Some(object));
-                }
-                Standing::Finished(_) => {
-                    return Err(self.protocol("the object was finished before its end was sent"));
-                }
-                Standing::Open { persisted } if persisted < chunk.start => {
-                    return Err(EngineError::new(
-                        ErrorCode::SinkSessionGone,
-                        format!(
-                            "uploading {}: the server lost bytes it had acknowledged; the transfer starts over",
-                            self.name
-                        ),
-                    ));
-                }
-                Standing::Open { persisted } if persisted > chunk.end() => {
-                    return Err(self.protocol("the server claims more bytes than were sent"));
-                }
-                Standing::Open { persisted } => {
-                    self.progress.set_stored(persisted);
-                    if persisted == chunk.end() && last.is_none() {
-                        return Ok(None);
-                    }
-                    if persisted > from {
-                        backoff.progressed();
-                    } else {
-                        // Nothing was kept although nothing failed: do not turn in a circle at full speed.
-                        let error = EngineError::new(
-                            ErrorCode::SinkServerError,
-                            format!("uploading {}: the server kept nothing of a chunk", self.name),
-                        );
-                        self.pause(&mut backoff, error).await?;
-                    }
-                    from = persisted;
-                }
-            }
-        }
-    }
-
-    async fn session(&self, backoff: &mut Backoff) -> Result<Url> {
-        let mut held = self.session.lock().await;
-        if let Some(url) = held.as_ref() {
-            return Ok(url.clone());
-        }
-        loop {
-            match self.start().await {
-                Ok(url) => {
-                    *held = Some(url.clone());
-                    return Ok(url);
-                }
-                Err(Trouble::Fatal(error)) => return Err(error),
-                Err(Trouble::Unclear(error)) => self.pause(backoff, error).await?,
-            }
-        }
-    }
-
-    async fn start(&self) -> Result<Url, Trouble> {
-        let spec = &self.options.spec;
-        let mut metadata = spec.metadata.clone();
-        if let Some(seconds) = *self.duration_seconds.lock().unwrap_or_else(PoisonError::into_inner) {
-            metadata.insert("duration-seconds".to_owned(), format!("{seconds:.3}"));
-        }
-        let mut resource = serde_json::json!({
-            "name": spec.object,
-            "contentType": spec.content_type,
-            "metadata": metadata,
-        });
-        if let (Some(disposition), Some(map)) = (&spec.content_disposition, resource.as_object_mut()) {
-            map.insert("contentDisposition".to_owned(), disposition.clone().into());
-        }
-        let body = Bytes::from(resource.to_string());
-        let answer = self
-            .exchange("starting the upload of", Method::POST, &self.start_url, |request, _| {
-                request
-                    .header(CONTENT_TYPE, "application/json; charset=UTF-8")
-                    .header("x-upload-content-type", &spec.content_type)
-                    .body(body.clone())
-            })
-            .await?;
-        let (status, headers, body) = answer;
-        if !status.is_success() {
-            return Err(self.trouble("starting the upload of", status, &headers, &body));
-        }
-        headers
-            .get(LOCATION)
-            .and_then(|value| Url::parse(value.to_str().ok()?).ok())
-            .ok_or_else(|| Trouble::Fatal(self.protocol("the session was started without a usable Location")))
-    }
-
-    async fn put(
-        &self,
-        session: &Url,
-        chunk: &Chunk,
-        from: u64,
-        last: Option<Last>,
-    ) -> Result<Standing, Trouble> {
-        let rest = chunk.rest(from);
-        let range = match last {
-            Some(last) if from >= chunk.end() => format!("bytes */{}", last.total),
-            Some(last) => format!("bytes {from}-{}/{}", chunk.end().saturating_sub(1), last.total),
-            None => format!("bytes {from}-{}/*", chunk.end().saturating_sub(1)),
-        };
-        let answer = self
-            .exchange("uploading", Method::PUT, session, |mut request, taken| {
-                request = request.header(CONTENT_RANGE, &range);
-                if let Some(last) = last {
-                    request = request.header("x-goog-hash", format!("crc32c={}", encode_crc32c(last.crc)));
-                }
-                request.body(reqwest::Body::wrap(PiecesBody::new(rest.clone(), taken)))
-            })
-            .await?;
-        self.standing(answer)
-    }
-
-    /// Asks what the server has, until it answers.
-    async fn ask(&self, session: &Url, last: Option<Last>, backoff: &mut Backoff) -> Result<Standing> {
-        let range = last.map_or_else(|| "bytes */*".to_owned(), |last| format!("bytes */{}", last.total));
-        loop {
-            let asked = self
-                .exchange("asking how far the upload is of", Method::PUT, session, |request, _| {
-                    let request = request.header(CONTENT_RANGE, &range).header(CONTENT_LENGTH, 0);
-                    match last {
-                        // With everything there this query is what finishes the object: it needs the checksum too.
-                        Some(last) => {
-                            request.header("x-goog-hash", format!("crc32c={}", encode_crc32c(last.crc)))
-                        }
-                        None => request,
-                    }
-                })
-                .await
-                .and_then(|answer| self.standing(answer));
-            match asked {
-                Ok(standing) => return Ok(standing),
-                Err(Trouble::Fatal(error)) => return Err(error),
-                Err(Trouble::Unclear(error)) => self.pause(backoff, error).await?,
-            }
-        }
-    }
-
-    fn standing(&self, (status, headers, body): Answer) -> Result<Standing, Trouble> {
-        match status.as_u16() {
-            200 | 201 => serde_json::from_slice(&body)
-                .map(Standing::Finished)
-                // The object may stand: asking again tells.
-                .map_err(|error| {
-                    Trouble::Unclear(self.protocol("the finished object cannot be read").caused_by(error))
-                }),
-            308 => match headers.get(RANGE).map(|value| persisted(value.to_str().unwrap_or_default())) {
-                None => Ok(Standing::Open { persisted: 0 }),
-                Some(Some(persisted)) => Ok(Standing::Open { persisted }),
-                Some(None) => Err(Trouble::Fatal(self.protocol("a 308 with an unreadable Range"))),
-            },
-            404 | 410 | CLIENT_CLOSED_REQUEST => Err(Trouble::Fatal(EngineError {
-                status: Some(status.as_u16()),
-                ..EngineError::new(
-                    ErrorCode::SinkSessionGone,
-                    format!(
-                        "uploading {}: the upload session is gone ({status}); the transfer starts over",
-                        self.name
-                    ),
-                )
-            })),
-            _ => Err(self.trouble("uploading", status, &headers, &body)),
-        }
-    }
-
-    /// One request with one token refresh. The session URI never gets into an error.
-    async fn exchange(
-        &self,
-        operation: &str,
-        method: Method,
-        url: &Url,
-        build: impl Fn(reqwest::RequestBuilder, Arc<AtomicU64>) -> reqwest::RequestBuilder,
-    ) -> Result<Answer, Trouble> {
-        let operation = format!("{operation} {}", self.name);
-        let mut refused: Option<Access> = None;
-        loop {
-            let access = match &self.options.tokens {
-                Some(tokens) => Some(tokens.access_after(refused.as_ref()).await.map_err(Trouble::Fatal)?),
-                None => None,
-            };
-            let taken = Arc::new(AtomicU64::new(0));
-            let mut request = build(self.client.request(method.clone(), url.clone()), Arc::clone(&taken));
-            if let Some(access) = &access {
-                request = request.header(AUTHORIZATION, access.bearer());
-            }
-            let exchange = async {
-                let mut answer = request.send().await?;
-                let (status, headers) = (answer.status(), answer.headers().clone());
-                let mut body = Vec::new();
-                while let Some(piece) = answer.chunk().await? {
-                    if body.len() + piece.len() > MAX_ERROR_BODY {
-                        break;
-                    }
-                    body.extend_from_slice(&piece);
-                }
-                Ok::<_, reqwest::Error>((status, headers, body))
-            };
-            let answer = match while_moving(self.options.stall, &taken, exchange).await {
-                Some(Ok(answer)) => answer,
-                Some(Err(error)) => {
-                    self.progress.count_request(Service::Sink, "error");
-                    return Err(Trouble::Unclear(from_reqwest(Service::Sink, &operation, error)));
-                }
-                None => {
-                    self.progress.count_request(Service::Sink, "error");
-                    return Err(Trouble::Unclear(EngineError::new(
-                        ErrorCode::SinkStalled,
-                        format!("{operation}: no answer for {} seconds", self.options.stall.as_secs_f64()),
-                    )));
-                }
-            };
-            let ok = answer.0.is_success() || answer.0.as_u16() == 308;
-            self.progress.count_request(Service::Sink, if ok { "ok" } else { "error" });
-            if answer.0 == StatusCode::UNAUTHORIZED && access.is_some() && refused.is_none() {
-                refused = access;
-                continue;
-            }
-            return Ok(answer);
-        }
-    }
-
-    fn trouble(&self, operation: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Trouble {
-        let operation = format!("{operation} {}", self.name);
-        match classify(Service::Sink, &operation, status, headers, body) {
-            Verdict::Retry(error) => Trouble::Unclear(error),
-            Verdict::Fatal(error) if status == StatusCode::BAD_REQUEST && speaks_of_hash(body) => {
-                Trouble::Fatal(EngineError { code: ErrorCode::SinkChecksum, ..error })
-            }
-            Verdict::Reauthenticate(error) | Verdict::Fatal(error) => Trouble::Fatal(error),
-        }
-    }
-
-    async fn pause(&self, backoff: &mut Backoff, error: EngineError) -> Result<()> {
-        let Some(wait) = backoff.next(error.retry_after) else {
-            let attempts = backoff.failures();
-            let message = format!("{} (given up after {attempts} tries)", error.message);
-            return Err(EngineError { message, attempts, ..error });
-        };
-        self.progress.count_request(Service::Sink, "retry");
-        self.progress.count_retry(error.code.as_str());
-        let attributes = [
-            ("error.type", error.code.as_str().into()),
-            ("message", error.message.as_str().into()),
-            ("wait_seconds", wait.as_secs_f64().into()),
-        ];
-        self.stages.event("upload", "retry", attributes);
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-
-    /// Compares the finished object; a wrong one is removed by its generation and reported.
-    async fn verify(&self, object: ObjectResource, last: Last) -> Result<StoredObject> {
-        let size = object.size.as_deref().and_then(|size| size.parse::<u64>().ok());
-        let generation = object.generation.as_deref().and_then(|generation| generation.parse::<i64>().ok());
-        let want = encode_crc32c(last.crc);
-        match (size, object.crc32c) {
-            (Some(size), Some(crc32c)) if size == last.total && crc32c == want => Ok(StoredObject {
-                size_bytes: size,
-                crc32c,
-                md5: object.md5_hash,
-                generation,
-                content_type: object.content_type,
-            }),
-            (size, crc32c) => {
-                if let Some(generation) = generation {
-                    self.delete(generation).await;
-                }
-                Err(EngineError::new(
-                    ErrorCode::SinkChecksum,
-                    format!(
-                        "uploading {}: {} bytes with CRC32C {want} were sent and {} bytes with {} were stored; \
-                         the wrong object was removed",
-                        self.name,
-                        last.total,
-                        size.map_or_else(|| "unknown".to_owned(), |size| size.to_string()),
-                        crc32c.unwrap_or_else(|| "none".to_owned()),
-                    ),
-                ))
-            }
-        }
-    }
-
-    async fn delete(&self, generation: i64) {
-        let spec = &self.options.spec;
-        let Ok(mut url) = Url::parse(&spec.endpoint) else { return };
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend([
-                "storage",
-                "v1",
-                "b",
-                spec.bucket.as_str(),
-                "o",
-                spec.object.as_str(),
-            ]);
-        }
-        // The precondition keeps anybody else's newer object safe. The checksum error is what the caller gets,
-        // whether this succeeds or not.
-        url.query_pairs_mut().append_pair("ifGenerationMatch", &generation.to_string());
-        let _ = self.exchange("removing", Method::DELETE, &url, |request, _| request).await;
-    }
-
-    async fn cancel(&self) {
-        let Some(session) = self.session.lock().await.take() else { return };
-        // A session that cannot be cancelled now ends by itself after a week.
-        let _ = self
-            .exchange("cancelling the upload of", Method::DELETE, &session, |request, _| {
-                request.header(CONTENT_LENGTH, 0)
-            })
-            .await;
-    }
-
-    fn protocol(&self, what: &str) -> EngineError {
-        EngineError::new(ErrorCode::SinkProtocol, format!("uploading {}: {what}", self.name))
-    }
-}
-
-/// Waits for `exchange` as long as bytes are being taken; `None` when none was for a whole `stall`.
-async fn while_moving<T>(stall: Duration, taken: &AtomicU64, exchange: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(exchange);
-    let mut before = taken.load(Ordering::Relaxed);
-    loop {
-        if let Ok(done) = tokio::time::timeout(stall, &mut exchange).await {
-            return Some(done);
-        }
-        let now = taken.load(Ordering::Relaxed);
-        if now == before {
-            return None;
-        }
-        before = now;
-    }
-}
-
-type Answer = (StatusCode, HeaderMap, Vec<u8>);
-
-/// How a request to the server ended without a usable answer.
-enum Trouble {
-    /// Something may or may not have happened: ask before going on.
-    Unclear(EngineError),
-    /// Give up.
-    Fatal(EngineError),
-}
-
-/// `bytes=0-524287` → 524,288 bytes are there.
-fn persisted(range: &str) -> Option<u64> {
-    let last: u64 = range.strip_prefix("bytes=0-")?.parse().ok()?;
-    last.checked_add(1)
-}
-
-fn speaks_of_hash(body: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
-    ["crc32c", "hash", "md5", "checksum"].iter().any(|word| text.contains(word))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_gives_exactly_its_rest() {
-        let mut chunk = Chunk { start: 100, ..Chunk::default() };
-        for piece in ["abc", "defg", "h"] {
-            chunk.push(Bytes::from_static(piece.as_bytes()));
-        }
-        for (from, want) in [(100, "abcdefgh"), (101, "bcdefgh"), (103, "defgh"), (106, "gh"), (108, "")] {
-            let rest: Vec<u8> = chunk.rest(from).iter().flatten().copied().collect();
-            assert_eq!(rest, want.as_bytes(), "{from}");
-        }
-    }
-
-    #[test]
-    fn the_persisted_range_is_read_strictly() {
-        assert_eq!(persisted("bytes=0-262143"), Some(262_144));
-        assert_eq!(persisted("bytes=5-9"), None);
-        assert_eq!(persisted("0-9"), None);
     }
 }

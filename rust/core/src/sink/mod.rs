@@ -33,10 +33,10 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    /// Takes the first bytes, which may be replaced later while they are still here.
-    pub(crate) async fn write_head(&mut self, bytes: Bytes) -> Result<()> {
+    /// Takes the first bytes, which may be replaced later while they are still here; `may_change` keeps them longer.
+    pub(crate) async fn write_head(&mut self, bytes: Bytes, may_change: bool) -> Result<()> {
         match self {
-            Self::Gcs(gcs) => gcs.write_head(bytes),
+            Self::Gcs(gcs) => gcs.write_head(bytes, may_change),
             Self::File(file) => file.write_head(bytes).await,
             Self::Nothing(nothing) => {
                 nothing.write(&bytes);

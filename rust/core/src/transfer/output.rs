@@ -50,7 +50,7 @@ impl Mp3Wrapper {
         {
             let samples = self.promised.map(|(samples, rate)| resampled(samples, rate, first.sample_rate_hz));
             if let Some(head) = self.head.predicted(samples) {
-                sink.write_head(head.clone()).await?;
+                sink.write_head(head.clone(), samples.is_none()).await?;
                 self.sent = Some((head, samples.is_some()));
             }
         }

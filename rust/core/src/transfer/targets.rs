@@ -8,7 +8,9 @@ use super::Run;
 use crate::chunks::{Chunk, Chunking, Open, Stream};
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::progress::Progress;
-use crate::request::{ChunkTarget, GcsSpec, OutputReport, SinkSpec, TransferRequest};
+use crate::request::{
+    CHUNK_GRANULARITY, ChunkTarget, Codec, GcsSpec, OutputReport, SinkSpec, TransferRequest,
+};
 use crate::sink::{End, FileSink, GcsOptions, GcsSink, NothingSink, Sink};
 use crate::source;
 use crate::stages::Stages;
@@ -104,7 +106,7 @@ impl Run {
     fn open_target(
         &self,
         sink: &SinkSpec,
-        codec: crate::request::Codec,
+        codec: Codec,
         chunks: Option<&ChunkTarget>,
         progress: &Arc<Progress>,
         stages: &Stages,
@@ -118,31 +120,30 @@ impl Run {
                     target.rule,
                     stream,
                     "the recording",
-                    self.chunk_opener(target),
+                    self.chunk_opener(target, codec),
                 ))
             })
             .transpose()?;
-        let sink = match sink {
-            SinkSpec::Gcs(spec) => {
-                let chunk_size_bytes = TransferRequest::upload_chunk_bytes(codec, spec);
-                SinkSpec::Gcs(GcsSpec { chunk_size_bytes, ..spec.clone() })
-            }
-            other => other.clone(),
-        };
-        let sink = self.opener().open(&sink, progress, stages)?;
+        let sink = self.opener(codec).open(sink, progress, stages)?;
         Ok(Target { sink, chunking, chunks: None, audio_seconds: None })
     }
 
-    fn opener(&self) -> Opener {
+    fn opener(&self, codec: Codec) -> Opener {
+        let used = self.budget.limit_bytes() + self.segments_bytes;
+        let sinks: u64 =
+            self.request.all_outputs().map(|(_, _, chunks)| 1 + u64::from(chunks.is_some())).sum();
+        let room = self.request.memory_limit_bytes.saturating_sub(used) / sinks.max(1);
         Opener {
+            codec,
+            head_room_bytes: room - room % CHUNK_GRANULARITY,
             tokens: self.hooks.sink_tokens.clone(),
             retry: self.request.retry,
             stall: Duration::from_secs_f64(self.request.fetch.stall_timeout_seconds),
         }
     }
 
-    fn chunk_opener(&self, target: &ChunkTarget) -> Open {
-        let (opener, target) = (self.opener(), target.clone());
+    fn chunk_opener(&self, target: &ChunkTarget, codec: Codec) -> Open {
+        let (opener, target) = (self.opener(codec), target.clone());
         let (progress, stored) = (Arc::clone(&self.beside), Arc::clone(&self.stored_chunks));
         Box::new(move |name| {
             let earlier = stored.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
@@ -194,6 +195,10 @@ impl Run {
 
 /// Opens sinks.
 struct Opener {
+    /// Of what the sinks get.
+    codec: Codec,
+    /// What a first chunk may be larger than the others, where its head may change.
+    head_room_bytes: u64,
     tokens: Option<Arc<crate::auth::TokenProvider>>,
     retry: crate::request::RetrySpec,
     stall: Duration,
@@ -203,8 +208,11 @@ impl Opener {
     fn open(&self, sink: &SinkSpec, progress: &Arc<Progress>, stages: &Stages) -> Result<Sink> {
         Ok(match sink {
             SinkSpec::Gcs(spec) => {
+                let chunk_size_bytes = TransferRequest::upload_chunk_bytes(self.codec, spec);
+                let head_chunk_bytes = (chunk_size_bytes + self.head_room_bytes).min(spec.chunk_size_bytes);
                 let options = GcsOptions {
-                    spec: spec.clone(),
+                    head_chunk_bytes,
+                    spec: GcsSpec { chunk_size_bytes, ..spec.clone() },
                     tokens: self.tokens.clone().filter(|_| spec.authenticated),
                     retry: self.retry,
                     stall: self.stall,
