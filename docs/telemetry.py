@@ -46,9 +46,12 @@ def log_lines(sources: dict[str, str]) -> tuple[dict[str, Line], list[str]]:
     """
     found: dict[str, Line] = defaultdict(Line)
     unnamed = []
-    for name, text in sources.items():
-        tree = ast.parse(text)
-        functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    trees = {name: ast.parse(text) for name, text in sources.items()}
+    own = {name: _functions(tree) for name, tree in trees.items()}
+    everywhere = {name: function for functions in own.values() for name, function in functions.items()}
+    for name, tree in trees.items():
+        # What a file does not define it imports.
+        functions = {**everywhere, **own[name]}
         for node in ast.walk(tree):
             # One line is made by hand, where the log itself failed.
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "said.event":
@@ -65,6 +68,10 @@ def log_lines(sources: dict[str, str]) -> tuple[dict[str, Line], list[str]]:
             line.levels |= {_LEVELS[node.func.attr]} - {""} or _levels_around(node, functions.values())
             line.keys |= set(keys)
     return dict(found), unnamed
+
+
+def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
 def _levels_around(call: ast.Call, functions: Iterable[ast.FunctionDef]) -> set[str]:

@@ -177,6 +177,21 @@ class StageTiming(TypedDict):
     events: list[StageEvent]
 
 
+class Chapter(TypedDict):
+    """One chapter of a recording."""
+
+    start_seconds: float
+    title: str
+
+
+class About(TypedDict):
+    """What a recording says of itself."""
+
+    title: str | None
+    created_unix_seconds: int | None
+    chapters: list[Chapter]
+
+
 class StageEvent(TypedDict):
     """Something that happened inside a stage: a retry, throttling, a fall-back, a warning of FFmpeg."""
 
@@ -219,6 +234,8 @@ class TransferReport(PartialReport):
     audio_seconds: float | None
     """Length of the audio that was stored."""
     chunks: list[Chunk] | None
+    about: About
+    """Empty where the recording is not an MP4."""
     outputs: list[OutputReport]
     sound: SoundReport | None
     """What was measured, where that was asked for."""
@@ -301,6 +318,7 @@ class ProbeReport(TypedDict):
     plans: list[ProbePlan]
     network: ProbeNetwork | None
     """What the predictions rest on; None for a local file."""
+    about: About
     fallback_reason: str | None
     """Why the audio-only remux is not possible for this file, when it is not."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -67,16 +68,23 @@ def test_every_command_of_readme_works(here: World, tmp_path: Path) -> None:
         done = run_cli(*words, cwd=tmp_path, env=env)
         assert done.code == 0, f"audio-extract {shlex.join(words)}: {done.err}{done.out}"
         if words == ["config", "init"]:
-            [settings] = [yaml.safe_load(block) for block in blocks("yaml")]
+            # The least, and what more files take.
+            settings, more = (yaml.safe_load(block) for block in blocks("yaml"))
+            settings.update(more)
             settings["google_drive"]["recordings_folder_id"] = here.folder
             (tmp_path / "audio_extract_config.yaml").write_text(yaml.safe_dump(settings))
     assert {"extract", "probe", "config", "check", "once", "run"} <= set(ran)
     for path in ("meeting.mp3", "meeting.m4a", "audio/interview.mp3"):
         assert (tmp_path / path).stat().st_size > 5_000
     assert [blob.name for blob in here.storage.emulator.objects("bucket")] == ["audio/Weekly.mp3"]
-    names = [blob.name for blob in here.storage.emulator.objects("my-audio", "dev/2")]
-    assert len(names) == 1
-    assert names[0].endswith("_audio.mp3")
+    names = sorted(blob.name for blob in here.storage.emulator.objects("my-audio", "dev/2"))
+    folder = names[0].removesuffix(".mp3")
+    assert [name.removeprefix(folder) for name in names] == [
+        ".mp3", "/chunk-000.mp3", "/chunks.json", "_speech-small.opus", "_speech.flac",
+    ]  # fmt: skip
+    (event,) = (json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines())
+    assert event["data"]["url"] == f"gs://my-audio/{folder}.mp3"
+    assert len(event["data"]["outputs"]) == 2
 
 
 def run_until_sigterm(folder: Path, env: dict[str, str]) -> int:

@@ -149,7 +149,7 @@ class Shown:
     def audio_path(self, source_id: str) -> str:
         return f"/recordings/{self.ids[source_id]}/audio"
 
-    def audio(self, row: RecordingRow, as_attachment: bool) -> AudioLocation | None:
+    def audio(self, row: RecordingRow, as_attachment: bool, name: str | None) -> AudioLocation | None:
         match row.source_id:
             case "r0":
                 return AudioLocation(file=self._audio)

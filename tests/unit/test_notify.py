@@ -1,24 +1,38 @@
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import smtplib
 import socketserver
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from googleapiclient.discovery_cache import get_static_doc
 from pydantic import SecretStr
 
 from audio_extract.exceptions import ConfigurationError
-from audio_extract.notify import AppriseNotifier, EmailNotifier, Ending, Notifiers, WebhookNotifier
+from audio_extract.notify import (
+    AppriseNotifier,
+    EmailNotifier,
+    Ending,
+    FileNotifier,
+    Notifiers,
+    PubSubNotifier,
+    WebhookNotifier,
+)
 from audio_extract.settings import load_settings
-from audio_extract.settings.service_sections import AppriseSettings, Email, Webhook
+from audio_extract.settings.hand_over_sections import EventFile, PubSub, Webhook
+from audio_extract.settings.service_sections import AppriseSettings, Email
+from support.engine import wait_until
 
 
 def settings(**changes: Any) -> Email:
@@ -191,6 +205,7 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Post)
         self.answers: list[int] = []
         self.received: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.paths: list[str] = []
 
     @property
     def place(self) -> str:
@@ -202,6 +217,7 @@ class _Post(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.paths.append(self.path)
         self.server.received.append((dict(self.headers), json.loads(body)))
         status = self.server.answers.pop(0) if self.server.answers else 200
         self.send_response(status)
@@ -346,3 +362,86 @@ def test_nobody_is_told_unless_somebody_is_configured() -> None:
     }
     settings = load_settings(overrides={"monitoring": {"notifications": everybody}}, environ={})
     assert len(Notifiers.from_settings(settings)._notifiers) == 3
+
+
+TOPIC = "projects/p/topics/audio"
+
+
+def as_pubsub_takes_it(message: dict[str, Any]) -> None:
+    """Look whether Google's own description of the API knows every key of a message."""
+    document = get_static_doc("pubsub", "v1")
+    schemas = json.loads(document)["schemas"]
+    assert set(message) <= set(schemas["PubsubMessage"]["properties"])
+
+
+def test_pubsub_gets_a_cloud_event_with_attributes_to_filter_by(receiver: Receiver) -> None:
+    notifier = PubSubNotifier(
+        PubSub(topic=TOPIC),
+        source="//host",
+        token=lambda: ("canary", 0.0),
+        endpoint=f"http://{receiver.place}",
+        waits=(0.01,),
+    )
+    receiver.answers = [503]
+    notifier.tell(stored())
+    assert wait_until(lambda: len(receiver.received) == 2)
+    notifier.close()
+    (_, first), (headers, second) = receiver.received
+    assert first == second
+    assert headers["Authorization"] == "Bearer canary"
+    assert receiver.paths == [f"/v1/{TOPIC}:publish"] * 2
+    (message,) = second["messages"]
+    as_pubsub_takes_it(message)
+    assert message["attributes"]["ce-type"] == "audio-extract.recording.completed"
+    event = json.loads(base64.b64decode(message["data"]))
+    assert (event["id"], event["data"]["storage_path"]) == ("7-2", "dev/2026/01/Weekly_audio.mp3")
+
+
+def test_pubsub_that_refuses_is_named_and_the_token_is_not(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers = [403]
+    notifier = PubSubNotifier(
+        PubSub(topic=TOPIC),
+        source="//host",
+        token=lambda: ("canary", 0.0),
+        endpoint=f"http://{receiver.place}",
+    )
+    notifier.tell(stored())
+    notifier.close()
+    assert f"{TOPIC} took no event: HTTP 403" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_a_file_gets_a_line_for_each_event_also_after_it_was_moved_away(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "events.jsonl"
+    notifier = FileNotifier(EventFile(path=path, on_failure=False), path, source="//host")
+    name = 'a "name"\nwith a line break.mp4'
+    notifier.tell(stored(name))
+    notifier.tell(failed("no network"))
+    notifier.close()
+    (line,) = path.read_text("utf-8").splitlines()
+    assert json.loads(line)["data"]["name"] == name
+    path.rename(tmp_path / "taken")
+    notifier = FileNotifier(EventFile(path=path), path, source="//host")
+    notifier.tell(failed("no network"))
+    notifier.close()
+    assert json.loads(path.read_text("utf-8"))["type"] == "audio-extract.recording.failed"
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    notifier = FileNotifier(EventFile(path=tmp_path), tmp_path, source="//host")
+    notifier.tell(stored())
+    notifier.close()
+    assert f"{tmp_path} took no event: Is a directory" in caplog.text
+
+
+def test_what_stands_beside_the_audio_and_its_pieces_are_in_the_event(receiver: Receiver) -> None:
+    notifier = webhook(receiver)
+    piece = {"storage_path": "a/chunk-000.mp3", "start_seconds": 0.0}
+    notifier.tell(replace(stored(), outputs=({"name": "speech"},), chunks=(piece,), url="gs://audio/a.mp3"))
+    notifier.close()
+    data = receiver.received[0][1]["data"]
+    assert (data["outputs"], data["chunks"]) == ([{"name": "speech"}], [piece])
+    assert data["url"] == "gs://audio/a.mp3"
+    assert "link" not in data

@@ -45,6 +45,9 @@ def test_every_setting_of_the_audio_changes_it() -> None:
         {"quality": "best"},
         {"compression_level": 7},
         {"track": 1},
+        {"track": "eng"},
+        {"normalize": -16},
+        {"codec": "flac", "sample_bits": 16},
     ]
     ids = [plan_id(settings(variant)) for variant in variants]
     assert all(first != second for first, second in combinations(ids, 2))
@@ -76,7 +79,7 @@ def test_the_engine_is_asked_for_what_the_settings_say() -> None:
         {"codec": "flac", "channels": 2, "track": 1},
         transfer={"strategy": "stream", "range_size_mb": 1, "memory_limit_mb": 64},
     )
-    audio = audio_request(given, {"title": "Sync"})
+    audio = audio_request(given.processing.audio_format, 1, {"title": "Sync"})
     assert audio["codec"] == "flac"
     assert audio["channels"] == 2
     assert audio["track"] == 1

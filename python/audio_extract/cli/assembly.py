@@ -13,11 +13,8 @@ if TYPE_CHECKING:
     from audio_extract.cli.invocation import Invocation
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.jobs.service import Service
-    from audio_extract.jobs.transfer import Outcome
-    from audio_extract.notify import Notifiers
     from audio_extract.settings import Settings
     from audio_extract.telemetry.traces import Traces
-    from audio_extract.tracker import Tracker
 
 
 @contextmanager
@@ -28,6 +25,7 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
         ConfigurationError: Something is not set, or there is no FFmpeg. Nothing was started then.
     """
     from audio_extract import _engine
+    from audio_extract.cli.telling import tell
     from audio_extract.jobs.service import Service
     from audio_extract.notify import Notifiers
     from audio_extract.settings import bucket_key_file, drive_key_file, require_destination, require_source
@@ -76,52 +74,13 @@ def open_service(settings: Settings, *, traces: Traces | None = None) -> Iterato
             ffmpeg=ffmpeg,
             traces=traces,
             metrics=metrics,
-            on_outcome=(lambda outcome: _tell(notifiers, outcome, tracker, settings)) if notifiers else None,
+            on_outcome=(
+                (lambda outcome: tell(notifiers, outcome, tracker, storage, settings)) if notifiers else None
+            ),
             queue=queue,
         )
         stack.callback(service.close)
         yield service
-
-
-def _tell(notifiers: Notifiers, outcome: Outcome, tracker: Tracker, settings: Settings) -> None:
-    """Tell how a transfer ended; one that was stopped, and what stood there already, is no news."""
-    from datetime import UTC, datetime
-
-    from audio_extract.exceptions import AudioExtractError
-    from audio_extract.failure_texts import failure_text
-    from audio_extract.notify import Ending
-
-    error, claim = outcome.error, outcome.claim
-    if outcome.state is None or outcome.adopted or (error is not None and error.kind == "cancelled"):
-        return
-    try:
-        row = tracker.recording(claim.id)
-    except AudioExtractError:
-        # The database went away just now; what is known of the ending has to do.
-        row = None
-    is_stored = error is None and row is not None
-    notifiers.tell(
-        Ending(
-            id=f"{claim.id}-{claim.token}",
-            at=datetime.now(UTC),
-            recording_id=claim.id,
-            name=claim.name,
-            source=claim.source,
-            source_id=claim.source_id,
-            status=outcome.state.value,
-            text="" if error is None else failure_text(error.code, claim.name, error.message),
-            code=None if error is None else error.code,
-            next_attempt_at=None if row is None or error is None else row.next_attempt_at,
-            bucket=settings.bucket_name if is_stored and settings.storage_type == "gcs" else None,
-            storage_type=row.storage_type if is_stored and row else None,
-            storage_path=row.storage_path if is_stored and row else None,
-            size_bytes=row.stored_size_bytes if is_stored and row else None,
-            crc32c=row.crc32c if is_stored and row else None,
-            generation=row.generation if is_stored and row else None,
-            audio_seconds=row.audio_seconds if is_stored and row else None,
-            trace_id=row.trace_id if row else None,
-        )
-    )
 
 
 def ffmpeg_finder(settings: Settings) -> Callable[[], FoundFfmpeg]:

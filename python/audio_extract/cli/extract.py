@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from audio_extract.cli.inputs import Input
     from audio_extract.cli.outputs import Output, Outputs
     from audio_extract.engine_types import Audio, ChunkRule, Ffmpeg, Tags, TransferReport, TransferRequest
+    from audio_extract.normalization import Loudness
 
 
 class StrategyFlag(StrEnum):
@@ -243,37 +244,16 @@ class _Run:
         )
         self._done(recording, [target, *others], report, time.monotonic() - before)
 
-    def _loudness(self, recording: Input) -> dict[str, float]:
+    def _loudness(self, recording: Input) -> Loudness:
         """Return what makes a recording as loud as asked; reads a local file once more for it."""
         if self.normalize is None:
             return {}
-        if recording.source["kind"] != "file":
-            return {"loudness_lufs": self.normalize}
-        from audio_extract import _engine
-        from audio_extract.plan.loudness import linear_gain
+        from audio_extract.normalization import loudness_for
 
-        audio = self.wanted[0][1]
-        measured = _engine.transfer(
-            {
-                "source": recording.source,
-                "sink": {"kind": "nothing"},
-                "audio": {
-                    "codec": "wav",
-                    "track": audio.get("track", 0),
-                    "channels": audio.get("channels"),
-                    "sample_rate_hz": audio.get("sample_rate_hz"),
-                },
-                "measure": {},
-                "ffmpeg": self.ffmpeg(),
-            },
-            cancel=self.cancel,
-        )
-        sound = measured["sound"]
-        gain = None if sound is None else linear_gain(sound["loudness"], self.normalize)
-        if gain is None:
+        found = loudness_for(recording.source, self.wanted[0][1], self.normalize, self.ffmpeg(), self.cancel)
+        if found is None:
             self.invocation.say(f"{recording.name}: nothing is heard, so it stays as loud as it is")
-            return {}
-        return {"gain_db": gain}
+        return found or {}
 
     def _kind_of_result(self, recording: Input, audio: Audio) -> tuple[str, str]:
         """Return extension and content type; what a copy becomes depends on the sound that is there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -101,6 +102,14 @@ def _print_tables(name: str, report: ProbeReport) -> None:
             f"{duration(report['duration_seconds'])}, {picture}"
         )
     )
+    about = report["about"]
+    if about["title"]:
+        console.print(Text(f"title: {about['title']}"))
+    if about["created_unix_seconds"] is not None:
+        made = datetime.fromtimestamp(about["created_unix_seconds"], UTC)
+        console.print(Text(f"made: {made:%Y-%m-%d %H:%M:%S} UTC"))
+    for chapter in about["chapters"]:
+        console.print(Text(f"chapter: {duration(chapter['start_seconds'])} {chapter['title']}"))
     tracks = Table("track", "codec", "rate", "channels", "language", "length", box=None)
     for track in report["tracks"]:
         tracks.add_row(

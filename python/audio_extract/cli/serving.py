@@ -212,8 +212,8 @@ def web_server(
     def activity() -> list[ActiveView]:
         return [active_view(transfer) for transfer in service.active.all()]
 
-    def audio(row: RecordingRow, as_attachment: bool) -> AudioLocation | None:
-        return audio_location(service.storage, row, as_attachment=as_attachment)
+    def audio(row: RecordingRow, as_attachment: bool, name: str | None) -> AudioLocation | None:
+        return audio_location(service.storage, row, name, as_attachment=as_attachment)
 
     events = Events(service.tracker, activity, health)
     listeners = []
@@ -320,9 +320,9 @@ def shown_settings(settings: Settings) -> ShownSettings:
 
 
 def audio_location(
-    storage: StorageAdapter, row: RecordingRow, *, as_attachment: bool = False
+    storage: StorageAdapter, row: RecordingRow, name: str | None = None, *, as_attachment: bool = False
 ) -> AudioLocation | None:
-    """Return where a browser gets a recording's audio; None: there is none."""
+    """Return where a browser gets a recording's audio, or what is stored beside it; None: there is none."""
     from pathlib import Path
     from urllib.parse import unquote, urlsplit
 
@@ -330,7 +330,7 @@ def audio_location(
 
     if row.status != "completed" or row.storage_path is None or row.storage_type != storage.storage_type:
         return None
-    url = storage.get_url(row.storage_path, as_attachment=as_attachment)
+    url = storage.get_url(name or row.storage_path, as_attachment=as_attachment)
     parts = urlsplit(url)
     if parts.scheme == "file":
         return AudioLocation(file=Path(unquote(parts.path)))

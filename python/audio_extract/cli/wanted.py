@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from audio_extract.cli.quantities import read_seconds, read_size
 from audio_extract.exceptions import ConfigurationError
-from audio_extract.plan.presets import CUTTABLE, PRESETS
+from audio_extract.presets import CUTTABLE, PRESETS
 
 if TYPE_CHECKING:
     from audio_extract.engine_types import Audio, ChunkRule

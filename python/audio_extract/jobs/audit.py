@@ -158,7 +158,7 @@ class Audit:
         names: dict[str, Placed] = {}
         for row in rows:
             done = row.state == State.COMPLETED
-            if done and not row.is_chunk:
+            if done and not row.is_chunk and not row.is_output:
                 self.summary.recordings += 1
             name = self._place(row) if done else None
             if name is not None:
@@ -185,7 +185,7 @@ class Audit:
             standing = self._look(name)
         finding = self._differ(row, name, standing)
         if finding is not None and row.state_changed_at >= self._certain_before:
-            now = row if row.is_chunk else self._tracker.placed_one(row.recording_id)
+            now = row if row.is_chunk or row.is_output else self._tracker.placed_one(row.recording_id)
             if now is None or now.state != State.COMPLETED or self._place(now) != name:
                 return None
             row, standing = now, self._look(name)

@@ -83,13 +83,17 @@ class ChunkFolder:
         return self._recorded(document)
 
     def read_index(self) -> list[StoredChunk] | None:
-        """Return what ``chunks.json`` says; None: there is none, so they may not be complete."""
+        """Return what ``chunks.json`` says; None: there is none, or a chunk is not there as it says."""
         document = self.storage.get_log(self.index_name)
         try:
-            return None if document is None else self._recorded(document)
+            recorded = None if document is None else self._recorded(document)
         except (KeyError, TypeError):
             # Not what we write: as if it were not there.
             return None
+        sizes = {one.name: one.size_bytes for one in self.standing()}
+        if recorded is None or any(sizes.get(one.object_name) != one.size_bytes for one in recorded):
+            return None
+        return recorded
 
     def _recorded(self, document: Mapping[str, Any]) -> list[StoredChunk]:
         return [

@@ -18,24 +18,35 @@ from audio_extract import _engine, plan
 from audio_extract.exceptions import AudioExtractError, CancelledError, DestinationExistsError, InternalError
 from audio_extract.jobs.adoption import Standing, judge, object_metadata
 from audio_extract.jobs.chunk_folder import ChunkFolder
-from audio_extract.jobs.processing_log import is_part, processing_log
-from audio_extract.sound import kept
+from audio_extract.jobs.more_outputs import MoreOutputs
+from audio_extract.jobs.recorder import Recorder, Task, ids
+from audio_extract.jobs.sound_wanted import wanted_sounds
+from audio_extract.normalization import loudness_for
 from audio_extract.sources.base import Recording
-from audio_extract.tracker import LeaseLostError, RetryPolicy, State, Stored
+from audio_extract.tracker import LeaseLostError, RetryPolicy, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from audio_extract.engine_types import ChunkRule, Tags, TransferReport, TransferRequest
+    from audio_extract.engine_types import (
+        Audio,
+        ChunkRule,
+        OutputSpec,
+        ProbeTrack,
+        Tags,
+        TransferReport,
+        TransferRequest,
+    )
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.jobs.active import ActiveTransfer
+    from audio_extract.jobs.sound_wanted import WantedSound
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Source
     from audio_extract.storage.base import StorageAdapter, StoredFile
     from audio_extract.telemetry.metrics import Metrics
     from audio_extract.telemetry.traces import Traces, TransferSpan
-    from audio_extract.tracker import Claim, StoredChunk, Tracker
+    from audio_extract.tracker import Claim, Tracker
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +69,14 @@ class Outcome:
     state: State | None
     adopted: bool = False
     error: AudioExtractError | None = None
+
+
+class _NotReadError(Exception):
+    """The recording's index would have to be read."""
+
+
+def _not_read() -> list[ProbeTrack]:
+    raise _NotReadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +124,7 @@ class TransferJob:
             _log.warning(
                 "the lease on %s was lost; another worker has it",
                 claim.name,
-                extra={**_ids(claim, span), "event": "transfer.lease_lost"},
+                extra={**ids(claim, span), "event": "transfer.lease_lost"},
             )
             outcome = Outcome(claim, None)
         except CancelledError as error:
@@ -113,7 +132,7 @@ class TransferJob:
             _log.info(
                 "%s was stopped and goes back to the queue",
                 claim.name,
-                extra={**_ids(claim, span), "event": "transfer.stopped"},
+                extra={**ids(claim, span), "event": "transfer.stopped"},
             )
             outcome = Outcome(claim, State.PENDING, error=error)
         except AudioExtractError as error:
@@ -122,7 +141,7 @@ class TransferJob:
             _log.exception(
                 "%s: an unexpected error",
                 claim.name,
-                extra={**_ids(claim, span), "event": "transfer.crashed"},
+                extra={**ids(claim, span), "event": "transfer.crashed"},
             )
             outcome = self._failed(
                 claim,
@@ -184,7 +203,7 @@ class TransferJob:
             message,
             error.code,
             extra={
-                **_ids(claim, span),
+                **ids(claim, span),
                 "event": "transfer.failed",
                 "code": error.code,
                 "kind": error.kind,
@@ -207,19 +226,25 @@ class TransferJob:
         known = claim.revision is not None and claim.created_at is not None
         with span.stage("plan"):
             recording = Recording(**claim.recording_fields()) if known else source.get(claim.source_id)
-            extension = self._extension(recording, source, active)
-            plan_id = plan.plan_id(self.settings)
+            sound, *beside = wanted_sounds(
+                self.settings,
+                claim.wanted_outputs,
+                lambda: self._tracks(recording, source, active),
+                name=recording.name,
+            )
         name = claim.object_name
         named_before = name is not None
         serial = 1
         while serial <= _MAX_SERIAL:
-            candidate = name or plan.object_name(recording, self.settings, extension=extension, serial=serial)
+            candidate = name or plan.object_name(
+                recording, self.settings, extension=sound.extension, serial=serial
+            )
             with span.stage("look"):
                 standing = self.storage.stat(candidate)
                 whose = (
                     None
                     if standing is None
-                    else self._judge(claim, standing, recording, plan_id, named_before=named_before)
+                    else self._judge(claim, standing, recording, sound.plan_id, named_before=named_before)
                 )
                 folder = ChunkFolder(self.storage, candidate, recording.source_id)
                 chunks = None
@@ -237,22 +262,39 @@ class TransferJob:
                 name, named_before, serial = None, False, serial + 1
                 continue
             name = candidate
-            if standing is not None and whose is Standing.OURS:
-                self._adopt(claim, recording, standing, chunks or [], plan_id=plan_id, span=span)
+            with span.stage("look"):
+                more = MoreOutputs(self.storage, name, recording, span.trace_id)
+                places = more.places(
+                    beside,
+                    named_before=named_before,
+                    replaces=self.settings.behavior.new_revisions == "replace",
+                )
+            is_stored = standing is not None and whose is Standing.OURS
+            task = Task(
+                recording=recording,
+                source=source,
+                sound=sound,
+                name=name,
+                standing=standing,
+                is_stored=is_stored,
+                more=more,
+                places=places,
+                chunks=chunks or [],
+            )
+            if is_stored and all(place.is_done for place in places):
+                self._recorder.adopt(claim, task, span=span)
                 return True
             try:
-                report = self._transfer(
-                    active, recording, source, name=name, plan_id=plan_id, span=span, replace=standing
-                )
+                report = self._transfer(active, task, span=span)
             except DestinationExistsError:
                 # Somebody was faster: look again whose it is. The name stays ours in the database.
                 _log.info(
-                    "%s appeared meanwhile", name, extra={**_ids(claim, span), "event": "transfer.name_taken"}
+                    "%s appeared meanwhile", name, extra={**ids(claim, span), "event": "transfer.name_taken"}
                 )
                 named_before = False
                 continue
             reports.append(report)
-            self._record(active, recording, name, report, plan_id=plan_id, span=span)
+            self._recorder.record(active, task, report, span=span)
             return False
         raise InternalError(f"{recording.name}: {_MAX_SERIAL} names for it are taken by other objects")
 
@@ -268,21 +310,42 @@ class TransferJob:
         if claim.object_name is None or claim.revision is None or claim.created_at is None:
             return False
         recording = Recording(**claim.recording_fields())
-        plan_id = plan.plan_id(self.settings)
+        try:
+            sound, *beside = wanted_sounds(
+                self.settings, claim.wanted_outputs, _not_read, name=recording.name
+            )
+        except _NotReadError:
+            # What it becomes depends on what is in the recording: the next attempt looks.
+            return False
         standing = self.storage.stat(claim.object_name)
         if (
             standing is None
-            or self._judge(claim, standing, recording, plan_id, named_before=True) is not Standing.OURS
+            or self._judge(claim, standing, recording, sound.plan_id, named_before=True) is not Standing.OURS
         ):
             return False
         folder = ChunkFolder(self.storage, claim.object_name, recording.source_id)
         chunks = folder.read_index() if self._rule is not None else []
         if chunks is None:
             return False
+        more = MoreOutputs(self.storage, claim.object_name, recording)
+        places = more.places(beside, named_before=True, replaces=False)
+        if not all(place.is_done for place in places):
+            return False
+        task = Task(
+            recording=recording,
+            source=None,
+            sound=sound,
+            name=claim.object_name,
+            standing=standing,
+            is_stored=True,
+            more=more,
+            places=places,
+            chunks=chunks,
+        )
         with self.traces.transfer(
             attributes={"recording.id": claim.id, "recording.source": claim.source}
         ) as span:
-            self._adopt(claim, recording, standing, chunks, plan_id=plan_id, span=span)
+            self._recorder.adopt(claim, task, span=span)
         return True
 
     def _judge(
@@ -309,10 +372,8 @@ class TransferJob:
             return Standing.FOREIGN
         return whose
 
-    def _extension(self, recording: Recording, source: Source, active: ActiveTransfer) -> str:
-        codec = self.settings.processing.audio_format.codec
-        if codec != "copy":
-            return plan.EXTENSIONS[codec]
+    def _tracks(self, recording: Recording, source: Source, active: ActiveTransfer) -> list[ProbeTrack]:
+        """Read the recording's index."""
         probe = _engine.probe(
             {
                 "source": source.engine_source(recording),
@@ -322,44 +383,56 @@ class TransferJob:
             source_token=source.token_provider(),
             cancel=active.cancel,
         )
-        track = self.settings.processing.audio_format.track
-        tracks = probe["tracks"]
-        # Without such a track any name will do: the transfer says what is wrong.
-        return tracks[track]["copy_extension"] if track < len(tracks) else "m4a"
+        return probe["tracks"]
 
-    def _transfer(
-        self,
-        active: ActiveTransfer,
-        recording: Recording,
-        source: Source,
-        *,
-        name: str,
-        plan_id: str,
-        span: TransferSpan,
-        replace: StoredFile | None,
-    ) -> TransferReport:
+    def _transfer(self, active: ActiveTransfer, task: Task, *, span: TransferSpan) -> TransferReport:
+        """Make what is missing: all of it, or, where the audio is stored, what belongs beside it."""
+        recording, source = task.recording, task.source
+        if source is None:
+            raise InternalError(f"{recording.name}: there is no source to transfer it from")
         with span.stage("plan"):
-            content_type = plan.CONTENT_TYPES[name.rpartition(".")[2]]
-            metadata = object_metadata(recording, plan_id, span.trace_id)
-            sink = self.storage.engine_sink(
-                name, content_type=content_type, metadata=metadata, replace=replace
-            )
-            if sink["kind"] == "gcs":
-                sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
+            engine_source = source.engine_source(recording)
+            ffmpeg = plan.ffmpeg_request(self.settings, self.ffmpeg())
+            tags = self._tags(recording)
+
+            def audio(sound: WantedSound) -> Audio:
+                bare = sound.request(tags, {})
+                loudness = loudness_for(engine_source, bare, sound.format.normalize, ffmpeg, active.cancel)
+                return sound.request(tags, loudness or {})
+
+            outputs: list[OutputSpec] = [
+                {"sink": task.more.sink(place), "audio": audio(place.wanted)} for place in task.missing
+            ]
+            main: OutputSpec
+            if task.is_stored:
+                main, *outputs = outputs
+            else:
+                content_type = plan.CONTENT_TYPES[task.name.rpartition(".")[2]]
+                metadata = object_metadata(recording, task.sound.plan_id, span.trace_id)
+                sink = self.storage.engine_sink(
+                    task.name, content_type=content_type, metadata=metadata, replace=task.standing
+                )
+                if sink["kind"] == "gcs":
+                    sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
+                main = {"sink": sink, "audio": audio(task.sound)}
             request: TransferRequest = {
-                "source": source.engine_source(recording),
-                "sink": sink,
-                "audio": plan.audio_request(self.settings, self._tags(recording)),
-                "measure": plan.measure_request(self.settings),
-                "ffmpeg": plan.ffmpeg_request(self.settings, self.ffmpeg()),
+                "source": engine_source,
+                "sink": main["sink"],
+                "audio": main["audio"],
+                "outputs": outputs,
+                "ffmpeg": ffmpeg,
                 "fetch": plan.fetch_request(self.settings),
                 "memory_limit_bytes": plan.memory_limit_bytes(self.settings),
                 "traceparent": span.traceparent,
                 "temp_directory": str(self.settings.temp_directory),
             }
-            if self._rule is not None:
-                folder = ChunkFolder(self.storage, name, recording.source_id)
-                request["chunks"] = folder.target(self._rule, content_type=content_type, metadata=metadata)
+            if not task.is_stored:
+                request["measure"] = plan.measure_request(self.settings)
+                if self._rule is not None:
+                    folder = ChunkFolder(self.storage, task.name, recording.source_id)
+                    request["chunks"] = folder.target(
+                        self._rule, content_type=content_type, metadata=metadata
+                    )
         try:
             return _engine.transfer(
                 request,
@@ -375,6 +448,10 @@ class TransferJob:
             raise
 
     @property
+    def _recorder(self) -> Recorder:
+        return Recorder(self.settings, self.tracker, self.storage, self.now)
+
+    @property
     def _rule(self) -> ChunkRule | None:
         """How the audio is cut into chunks; None: not at all."""
         return plan.chunk_rule(self.settings)
@@ -386,127 +463,6 @@ class TransferJob:
             "date": meeting.began_at.isoformat(timespec="seconds"),
             "source": f"{recording.source}:{recording.source_id}",
         }
-
-    def _adopt(
-        self,
-        claim: Claim,
-        recording: Recording,
-        standing: StoredFile,
-        chunks: list[StoredChunk],
-        *,
-        plan_id: str,
-        span: TransferSpan,
-    ) -> None:
-        log = self.storage.get_log(plan.log_name(standing.name, self.settings)) or {}
-        audio_seconds = log.get("audio_seconds")
-        self.tracker.complete(
-            claim,
-            Stored(
-                storage_type=self.storage.storage_type,
-                storage_path=standing.name,
-                storage_url=None,
-                size_bytes=standing.size_bytes,
-                crc32c=standing.crc32c,
-                generation=standing.generation,
-                content_type=standing.content_type,
-                audio_seconds=audio_seconds if isinstance(audio_seconds, int | float) else None,
-            ),
-            self.now(),
-            plan_id=plan_id,
-            revision=recording.revision,
-            adopted=True,
-            chunks=chunks,
-            trace_id=span.trace_id,
-        )
-        _log.info(
-            "%s stands at the destination already: adopted",
-            claim.name,
-            extra={**_ids(claim, span), "event": "transfer.adopted", "storage_path": standing.name},
-        )
-
-    def _record(
-        self,
-        active: ActiveTransfer,
-        recording: Recording,
-        name: str,
-        report: TransferReport,
-        *,
-        plan_id: str,
-        span: TransferSpan,
-    ) -> None:
-        claim = active.claim
-        span.add_report(report)
-        stored = report["stored"]
-        now = self.now()
-        log = processing_log(
-            recording=recording,
-            plan_id=plan_id,
-            object_name=name,
-            report=report,
-            attempt=claim.attempt,
-            started_at=active.started_at,
-            ended_at=now,
-            trace_id=span.trace_id,
-        )
-        with span.stage("record"):
-            chunks = None
-            if report["chunks"] is not None:
-                # Without its index the audio is not adopted, but made again.
-                folder = ChunkFolder(self.storage, name, recording.source_id)
-                chunks = folder.write_index(report["chunks"])
-            try:
-                self.storage.put_log(plan.log_name(name, self.settings), log)
-            except AudioExtractError as error:
-                # The audio is stored and verified; its log is a help and not a condition.
-                _log.warning(
-                    "the processing log of %s was not stored: %s",
-                    name,
-                    error,
-                    extra={**_ids(claim, span), "event": "transfer.log_not_stored", "code": error.code},
-                )
-            self.tracker.complete(
-                claim,
-                Stored(
-                    storage_type=self.storage.storage_type,
-                    storage_path=name,
-                    storage_url=None,
-                    size_bytes=stored["size_bytes"],
-                    crc32c=stored["crc32c"],
-                    generation=stored["generation"],
-                    content_type=stored["content_type"] or plan.CONTENT_TYPES[name.rpartition(".")[2]],
-                    audio_seconds=report["audio_seconds"],
-                ),
-                now,
-                plan_id=plan_id,
-                revision=recording.revision,
-                # Parts of stages are for the log and the trace; a row of a hundred thousand stays small.
-                report={
-                    **report,
-                    "stages": [one for one in report["stages"] if not is_part(one["name"])],
-                    "sound": kept(report["sound"]),
-                    # They have a table of their own.
-                    "chunks": None,
-                },
-                chunks=chunks or (),
-                trace_id=span.trace_id,
-            )
-        _log.info(
-            "%s is stored as %s (%.1f MB fetched of a recording of %.1f MB, %.1f s of audio)",
-            claim.name,
-            name,
-            report["fetched_bytes"] / 1e6,
-            (report["source_size_bytes"] or report["fetched_bytes"]) / 1e6,
-            report["audio_seconds"] or 0.0,
-            extra={
-                **_ids(claim, span),
-                "event": "transfer.completed",
-                "storage_path": name,
-                "strategy": report["strategy"],
-                "fetched_bytes": report["fetched_bytes"],
-                "stored_bytes": stored["size_bytes"],
-                "audio_seconds": report["audio_seconds"],
-            },
-        )
 
 
 def _failure_kind(outcome: Outcome) -> str | None:
@@ -520,7 +476,3 @@ def _is_damaged(claim: Claim, standing: StoredFile, plan_id: str) -> bool:
     if claim.verified is None or standing.name != claim.object_name:
         return False
     return claim.verified[0] == plan_id and claim.verified[1] != standing.crc32c
-
-
-def _ids(claim: Claim, span: TransferSpan) -> dict[str, str | None]:
-    return {"recording_id": claim.id, "trace_id": span.trace_id}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 
@@ -32,6 +33,10 @@ class Ending:
         generation: The object's generation.
         audio_seconds: Its length.
         trace_id: The transfer's trace.
+        url: Where the audio is, without a signature: ``gs://…``, or ``file:///…`` on this machine.
+        link: A link that whoever has it can use, where that is asked for; it expires at `link_expires_at`.
+        outputs: What stands beside the audio: name, storage_path, url, size_bytes, crc32c, audio_seconds.
+        chunks: Its pieces in order: storage_path, url, start_seconds, end_seconds, size_bytes, crc32c.
     """
 
     id: str
@@ -52,6 +57,11 @@ class Ending:
     generation: int | None = None
     audio_seconds: float | None = None
     trace_id: str | None = None
+    url: str | None = None
+    link: str | None = None
+    link_expires_at: datetime | None = None
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    chunks: tuple[Mapping[str, Any], ...] = ()
 
 
 class Notifier(Protocol):

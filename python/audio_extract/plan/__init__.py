@@ -18,9 +18,9 @@ if TYPE_CHECKING:
         memory_limit_bytes,
     )
     from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
-    from audio_extract.plan.identity import plan_id
+    from audio_extract.plan.identity import format_id, plan_id
     from audio_extract.plan.meeting_names import Meeting
-    from audio_extract.plan.naming import chunk_folder, log_name, meeting_of, object_name
+    from audio_extract.plan.naming import chunk_folder, log_name, meeting_of, object_name, output_name
     from audio_extract.plan.selection import Selected, Skipped, select
 
 __all__ = [
@@ -34,11 +34,13 @@ __all__ = [
     "chunk_rule",
     "fetch_request",
     "ffmpeg_request",
+    "format_id",
     "log_name",
     "measure_request",
     "meeting_of",
     "memory_limit_bytes",
     "object_name",
+    "output_name",
     "plan_id",
     "select",
 ]
@@ -54,11 +56,13 @@ _MODULES = {
     "chunk_rule": "engine_request",
     "fetch_request": "engine_request",
     "ffmpeg_request": "engine_request",
+    "format_id": "identity",
     "log_name": "naming",
     "measure_request": "engine_request",
     "meeting_of": "naming",
     "memory_limit_bytes": "engine_request",
     "object_name": "naming",
+    "output_name": "naming",
     "plan_id": "identity",
     "select": "selection",
 }

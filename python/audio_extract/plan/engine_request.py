@@ -10,16 +10,17 @@ if TYPE_CHECKING:
     from audio_extract.engine_types import Audio, ChunkRule, Fetch, Ffmpeg, Silence, Tags
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.settings import Settings
+    from audio_extract.settings.audio_sections import AudioFormat
 
 
-def audio_request(settings: Settings, tags: Tags | None = None) -> Audio:
+def audio_request(audio: AudioFormat, track: int, tags: Tags | None = None) -> Audio:
     """Return what to make of the sound.
 
     Args:
-        settings: ``processing.audio_format``.
+        audio: ``processing.audio_format``, or one of ``processing.outputs``.
+        track: Which track that means in this recording.
         tags: What the file says of itself.
     """
-    audio = settings.processing.audio_format
     return {
         "codec": audio.codec,
         "quality": audio.quality,
@@ -27,7 +28,8 @@ def audio_request(settings: Settings, tags: Tags | None = None) -> Audio:
         "sample_rate_hz": audio.sample_rate_hz,
         "channels": audio.channel_count,
         "compression_level": audio.compression_level,
-        "track": audio.track,
+        "sample_bits": audio.sample_bits,
+        "track": track,
         "tags": tags or {},
     }
 

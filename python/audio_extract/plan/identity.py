@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from audio_extract.plan.engine_request import chunk_rule
 
 if TYPE_CHECKING:
+    from audio_extract.engine_types import ChunkRule
     from audio_extract.settings import Settings
+    from audio_extract.settings.audio_sections import AudioFormat
 
 #: Raised when the same settings begin to mean other audio, so that old objects are told apart from new ones.
 _VERSION: Final = 1
@@ -20,7 +22,11 @@ def plan_id(settings: Settings) -> str:
 
     ``128k`` and ``128000`` are the same; what a codec does not use (the bitrate of ``flac``) does not count.
     """
-    audio = settings.processing.audio_format
+    return format_id(settings.processing.audio_format, chunk_rule(settings))
+
+
+def format_id(audio: AudioFormat, chunks: ChunkRule | None = None) -> str:
+    """Return the same for one output: what else is made of a recording changes nothing about it."""
     meaning: dict[str, Any] = {
         "version": _VERSION,
         "codec": audio.codec,
@@ -32,9 +38,8 @@ def plan_id(settings: Settings) -> str:
         "quality": None if audio.codec in {"copy", "wav"} else audio.quality,
         "compression_level": None if audio.codec in {"copy", "wav", "aac"} else audio.compression_level,
     }
-    chunks = chunk_rule(settings)
-    if chunks is not None:
-        # Left out where there are none: what was stored before there were chunks stays what it is.
-        meaning["chunks"] = chunks
+    # Left out where there are none: what was stored before there were such settings stays what it is.
+    newer = {"chunks": chunks, "sample_bits": audio.sample_bits, "loudness_lufs": audio.normalize}
+    meaning.update((name, value) for name, value in newer.items() if value is not None)
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -56,6 +56,19 @@ def object_name(recording: Recording, settings: Settings, *, extension: str, ser
     )
 
 
+def output_name(object_name: str, output: str, *, extension: str, serial: int = 1) -> str:
+    """Return the name of one more output of a recording: ``…_audio_speech.flac`` beside ``…_audio.mp3``.
+
+    Args:
+        object_name: Of the audio.
+        output: What the output is called.
+        extension: Without dot.
+        serial: 1, or the number of tries when earlier names were taken by others.
+    """
+    number = f"-{serial}" if serial > 1 else ""
+    return f"{chunk_folder(object_name)}_{output}{number}.{extension}"
+
+
 def log_name(object_name: str, settings: Settings) -> str:
     """Return the name of the log of the transfer that makes an object.
 

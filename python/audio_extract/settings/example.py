@@ -49,6 +49,8 @@ EXAMPLES: Final[dict[str, Any]] = {
     "processing.max_file_size_mb": 0,
     "processing.temp_directory": "/var/tmp",  # noqa: S108 - an example
     "processing.audio_format.compression_level": 5,
+    "processing.audio_format.normalize": -16,
+    "processing.outputs": ["speech"],
     "processing.ffmpeg.path": "/usr/bin/ffmpeg",
     "storage.type": "gcs",
     "storage.local.path": "~/audio",
@@ -65,6 +67,9 @@ EXAMPLES: Final[dict[str, Any]] = {
     "monitoring.notifications.email.smtp_user": "audio-extract",
     "monitoring.notifications.email.smtp_password": "${SMTP_PASSWORD:-}",
     "monitoring.notifications.email.from_address": "audio-extract@example.com",
+    "monitoring.notifications.pubsub.topic": "projects/my-project/topics/audio",
+    "monitoring.notifications.pubsub.credentials_path": "~/keys/audio-extract.json",
+    "monitoring.notifications.file.path": "data/events.jsonl",
     "behavior.download_chunk_size_mb": 4,
     "redis.url": "redis://localhost:6379/0",
     "security.username": "ann",

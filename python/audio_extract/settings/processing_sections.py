@@ -2,93 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
-from audio_extract.engine_types import Codec, Quality, StrategyChoice  # noqa: TC001 - pydantic reads them
-from audio_extract.settings.base import (
-    MIB,
-    Bitrate,
-    Bucket,
-    ExpandedPath,
-    Prefix,
-    Section,
-    bits_per_second,
-    key,
-)
-
-#: ISO/IEC 11172-3 and 13818-3, and MPEG-2.5: sample rates and the constant bitrates (kbit/s) they have.
-_MP3_BITRATES: Final = (
-    (
-        frozenset({32_000, 44_100, 48_000}),
-        frozenset({32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}),
-    ),
-    (
-        frozenset({16_000, 22_050, 24_000}),
-        frozenset({8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160}),
-    ),
-    (frozenset({8_000, 11_025, 12_000}), frozenset({8, 16, 24, 32, 40, 48, 56, 64})),
-)
-_OPUS_RATES: Final = frozenset({8_000, 12_000, 16_000, 24_000, 48_000})
-
-
-class AudioFormat(Section):
-    """What the audio is stored as."""
-
-    codec: Codec = key("mp3", "mp3, aac, opus, flac, wav, or copy (the audio as it was recorded).")
-    quality: Quality = key("standard", "Encoder effort: fast, standard or best.")
-    bitrate: Bitrate = key("128k", "For mp3, aac and opus. aac and opus choose their own unless it is set.")
-    sample_rate: int = key(
-        44_100, "In Hz. opus and copy keep the recording's unless it is set.", ge=8_000, le=192_000
-    )
-    channels: int = key(1, "1 is mono, 2 is stereo. copy keeps the recording's.", ge=1, le=8)
-    track: int = key(0, "Which audio track of a recording that has several, from 0.", ge=0, le=63)
-    compression_level: int | None = key(
-        None, "Overrides what quality means (FFmpeg's -compression_level).", ge=0, le=12
-    )
-
-    @property
-    def bitrate_bps(self) -> int | None:
-        """Bits per second for the engine; None where the codec decides."""
-        if self.codec in {"flac", "wav", "copy"}:
-            return None
-        if self.codec != "mp3" and "bitrate" not in self.model_fields_set:
-            return None
-        return bits_per_second(self.bitrate)
-
-    @property
-    def sample_rate_hz(self) -> int | None:
-        """Sample rate for the engine; None keeps the recording's."""
-        if self.codec == "copy" or (self.codec == "opus" and "sample_rate" not in self.model_fields_set):
-            return None
-        return self.sample_rate
-
-    @property
-    def channel_count(self) -> int | None:
-        """Channels for the engine; None keeps the recording's."""
-        return None if self.codec == "copy" else self.channels
-
-    @model_validator(mode="after")
-    def _possible(self) -> AudioFormat:
-        rate = self.sample_rate_hz
-        if self.codec == "opus" and rate is not None and rate not in _OPUS_RATES:
-            raise ValueError(
-                "sample_rate: opus knows 8000, 12000, 16000, 24000 and 48000; remove it or choose one"
-            )
-        if self.codec == "mp3":
-            kbit = bits_per_second(self.bitrate) / 1000
-            known = next((bitrates for rates, bitrates in _MP3_BITRATES if rate in rates), None)
-            if known is None:
-                raise ValueError(
-                    "sample_rate: mp3 knows 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100 and 48000"
-                )
-            if kbit not in known:
-                choices = ", ".join(f"{number}k" for number in sorted(known))
-                raise ValueError(f"bitrate: at this sample_rate mp3 knows {choices}")
-            if self.channels > 2:
-                raise ValueError("channels: mp3 has 1 or 2")
-        return self
+from audio_extract.engine_types import StrategyChoice  # noqa: TC001 - pydantic reads it
+from audio_extract.settings.audio_sections import AudioFormat, Outputs, refuse_outputs
+from audio_extract.settings.base import MIB, Bucket, ExpandedPath, Prefix, Section, key
 
 
 class Chunks(Section):
@@ -159,12 +79,22 @@ class Processing(Section):
         None, "For the rare recording that cannot be streamed; without it the system's temporary folder."
     )
     audio_format: AudioFormat = key(AudioFormat, "What the audio is stored as.")
+    outputs: Outputs = key(
+        [],
+        "What else is made of each recording in the same pass and stored beside its audio: presets (podcast,"
+        " speech, speech-small, archive) or {name, and the keys of audio_format}.",
+    )
     chunks: Chunks = key(Chunks, "Pieces of the audio, for what comes next.")
     measure: bool = key(
         True,
         "Measure loudness (EBU R128), silence and waveform on the way; not of a copy, which is not decoded.",
     )
     ffmpeg: Ffmpeg = key(Ffmpeg, "The FFmpeg program.")
+
+    @model_validator(mode="after")
+    def _outputs_are_possible(self) -> Processing:
+        refuse_outputs(self.outputs)
+        return self
 
     @model_validator(mode="after")
     def _can_be_cut(self) -> Processing:

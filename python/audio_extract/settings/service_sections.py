@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, SecretStr
 
 from audio_extract.settings.base import Cron, ExpandedPath, Section, Texts, key
+from audio_extract.settings.hand_over_sections import EventFile, PubSub, Webhook
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
@@ -40,21 +41,19 @@ class AppriseSettings(Section):
     failure_threshold: int = key(1, "How many failures make a message.", ge=1)
 
 
-class Webhook(Section):
-    """A CloudEvent (JSON, HTTP POST) for each transfer that ended."""
-
-    url: SecretStr | None = key(None, "Where it is posted to.")
-    headers: dict[str, SecretStr] = key({}, "More headers, such as Authorization.")
-    on_failure: bool = key(True, "Post when a recording failed.")
-    on_success: bool = key(True, "Post when a recording is done.")
-
-
 class Notifications(Section):
     """Who is told what."""
 
     email: Email = key(Email, "By e-mail.")
     apprise: AppriseSettings = key(AppriseSettings, "Through Apprise.")
-    webhook: Webhook = key(Webhook, "To a program.")
+    webhook: Webhook = key(Webhook, "To a program, over HTTP.")
+    pubsub: PubSub = key(PubSub, "To programs, through Google Cloud Pub/Sub.")
+    file: EventFile = key(EventFile, "To programs on this machine, in a file.")
+    links: bool = key(
+        False,
+        "Put a link to the audio into what programs are told, which whoever reads it can use until it expires"
+        " (storage.gcs.url_expiration_hours).",
+    )
 
 
 class Monitoring(Section):

@@ -33,7 +33,7 @@ EVENTS: Final[dict[str, str]] = {
     "link.left_out": "A symbolic link leads out of the watched folder and is left out.",
     "log.file_failed": "The log file cannot be written; lines go to the console only until it can.",
     "notify.dropped": "So many messages wait to be sent that further ones are dropped.",
-    "notify.failed": "A message was not taken: by the mail server, Apprise's service, or the webhook.",
+    "notify.failed": "A message was not taken: by the mail server, Apprise's service, the webhook, Pub/Sub or the file.",
     "recording.unusable_name": "A recording cannot be taken because of its name or path; rename or move it.",
     "redis.failed": "Redis does not answer; folders are listed anew until it does.",
     "redis.recovered": "Redis answers again.",

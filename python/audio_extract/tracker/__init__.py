@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Stats,
         Stored,
         StoredChunk,
+        StoredOutput,
         SyncRun,
     )
 
@@ -52,6 +53,7 @@ __all__ = [
     "Stats",
     "Stored",
     "StoredChunk",
+    "StoredOutput",
     "SyncRun",
     "Tracker",
     "Upgraded",

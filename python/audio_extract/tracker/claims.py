@@ -17,10 +17,19 @@ from sqlalchemy.exc import IntegrityError
 from audio_extract.tracker import history
 from audio_extract.tracker.history import LeaseLostError
 from audio_extract.tracker.models import chunks as chunk_table
+from audio_extract.tracker.models import outputs as output_table
 from audio_extract.tracker.models import recordings, transfers
 from audio_extract.tracker.outcomes import end_transfer, note_outcome
 from audio_extract.tracker.states import Event, State
-from audio_extract.tracker.values import RECORDING_FIELDS, Claim, Stored, StoredChunk, row_id, values_of
+from audio_extract.tracker.values import (
+    RECORDING_FIELDS,
+    Claim,
+    Stored,
+    StoredChunk,
+    StoredOutput,
+    row_id,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,6 +165,7 @@ class Claims:
         report: Mapping[str, Any] | None = None,
         adopted: bool = False,
         chunks: Sequence[StoredChunk] = (),
+        outputs: Sequence[StoredOutput] = (),
         revision: str | None = None,
         trace_id: str | None = None,
     ) -> None:
@@ -169,6 +179,7 @@ class Claims:
             report: The engine's report; none when an object was adopted.
             adopted: Whether the object was there already.
             chunks: The pieces, when the audio was split.
+            outputs: What else stands beside the audio.
             revision: Which content was transferred, when it is not the claim's.
             trace_id: The transfer's trace.
 
@@ -206,6 +217,11 @@ class Claims:
                     chunk_values["chunk_index"] = chunk_values.pop("index")
                     rows.append({**chunk_values, "recording_id": row["id"]})
                 connection.execute(insert(chunk_table), rows)
+            connection.execute(output_table.delete().where(output_table.c.recording_id == row["id"]))
+            if outputs:
+                connection.execute(
+                    insert(output_table), [{**values_of(one), "recording_id": row["id"]} for one in outputs]
+                )
             note_outcome(
                 self._database,
                 connection,
@@ -325,6 +341,7 @@ def _take(
         verified=_verified(row),
         expires_at=expires_at,
         transfer_id=transfer_id,
+        wanted_outputs=tuple(row["wanted_outputs"] or ()),
         waiting_since=None if row["priority"] or row["completed_revision"] else row["discovered_at"],
         **{name: row[name] for name in RECORDING_FIELDS},
     )

@@ -14,7 +14,7 @@ from audio_extract.tracker.states import Event, State
 from audio_extract.tracker.values import row_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, RowMapping
@@ -32,7 +32,13 @@ class Housekeeping:
     _database: Database
 
     def retry(
-        self, ids: Iterable[str], now: datetime, *, actor: str = "person", completed: bool = False
+        self,
+        ids: Iterable[str],
+        now: datetime,
+        *,
+        actor: str = "person",
+        completed: bool = False,
+        outputs: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[str]:
         """Make recordings due at once, before all others, with all their attempts.
 
@@ -41,6 +47,9 @@ class Housekeeping:
             now: The time.
             actor: Who asks.
             completed: Whether completed ones are processed again too.
+            outputs: What they should have beside their audio too, as in ``processing.outputs``; one of a
+                name takes the place of an earlier one. None: as before; empty: nothing but what is
+                configured.
 
         Returns:
             The ids that are due now.
@@ -61,7 +70,14 @@ class Housekeeping:
                         now,
                         actor=actor,
                         next_attempt_at=now,
-                        values={"attempts": 0, "failures": 0, "crashes": 0, "priority": 1},
+                        values={
+                            "attempts": 0,
+                            "failures": 0,
+                            "crashes": 0,
+                            "priority": 1,
+                            "wanted_outputs": _added(row["wanted_outputs"], outputs),
+                        },
+                        detail={"outputs": [one["name"] for one in outputs]} if outputs else None,
                     )
                     moved.append(str(row["id"]))
         return moved
@@ -162,6 +178,18 @@ class Housekeeping:
                 ids = [row[1] for row in found]
                 done = connection.execute(delete(transfers).where(transfers.c.id.in_(ids), ~is_last))
                 count += done.rowcount
+
+
+def _added(
+    earlier: Sequence[Mapping[str, Any]] | None, more: Sequence[Mapping[str, Any]] | None
+) -> list[Mapping[str, Any]] | None:
+    """Return what a recording should have beside its audio; one of a name instead of an earlier one."""
+    if more is None:
+        return None if earlier is None else list(earlier)
+    if not more:
+        return None
+    by_name = {one["name"]: one for one in (*(earlier or ()), *more)}
+    return list(by_name.values())
 
 
 def _forget(connection: Connection, rows: list[RowMapping], now: datetime, actor: str) -> list[str]:

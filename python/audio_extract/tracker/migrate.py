@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from audio_extract.tracker.database import Database
 
 #: Every migration, oldest first; a test compares them with the files.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any number, the same in every process: who upgrades holds this lock (PostgreSQL).

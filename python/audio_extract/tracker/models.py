@@ -84,6 +84,8 @@ recordings = Table(
     Column("content_type", AnyText),
     Column("audio_seconds", Float),
     Column("last_transfer_id", RowId),
+    # What a person asked to have beside the audio, as in `processing.outputs`.
+    Column("wanted_outputs", JsonText),
     # Who works on it. The fence grows with each claim: an old holder's writes no longer match.
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("lease_owner", AnyText),
@@ -221,6 +223,20 @@ chunks = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("crc32c", AnyText, nullable=False),
     Column("silence_cut", Boolean, nullable=False),
+)
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("recording_id", RowId, ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", AnyText, primary_key=True),
+    Column("object_name", AnyText, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", AnyText, nullable=False),
+    Column("generation", BigInteger),
+    Column("content_type", AnyText),
+    Column("audio_seconds", Float),
+    Index("ix_outputs_object_name", "object_name"),
 )
 
 audit_log = Table(

@@ -16,6 +16,7 @@ from audio_extract.tracker.models import (
     audit_log,
     chunks,
     cursors,
+    outputs,
     recordings,
     sync_history,
     transfers,
@@ -30,6 +31,7 @@ from audio_extract.tracker.values import (
     RecordingRow,
     Stats,
     StoredChunk,
+    StoredOutput,
     SyncRun,
     file_path,
     row_id,
@@ -238,13 +240,15 @@ class Queries:
         return None if row is None else _row(row)
 
     def stored_as(self, storage_path: str) -> RecordingRow | None:
-        """Return the completed recording whose audio is stored under a name, or None."""
-        query = _rows().where(
-            recordings.c.storage_path == storage_path, recordings.c.state == State.COMPLETED
-        )
+        """Return the completed recording whose audio, or another output, is stored under a name, or None."""
+        owner = select(outputs.c.recording_id).where(outputs.c.object_name == storage_path)
         with self._database.read() as connection:
-            row = connection.execute(query.limit(1)).mappings().one_or_none()
-        return None if row is None else _row(row)
+            for which in (recordings.c.storage_path == storage_path, recordings.c.id.in_(owner)):
+                query = _rows().where(which, recordings.c.state == State.COMPLETED)
+                row = connection.execute(query.limit(1)).mappings().one_or_none()
+                if row is not None:
+                    return _row(row)
+        return None
 
     def abandoned_names(self) -> list[str]:
         """Return object names that were decided for recordings nobody will transfer any more by himself."""
@@ -312,6 +316,23 @@ class Queries:
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def sounds_of(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return what was last measured on the sound of some recordings, by their ids."""
+        numbers = [int(one) for one in ids]
+        query = (
+            select(transfers.c.recording_id, transfers.c.report)
+            .where(
+                transfers.c.recording_id.in_(numbers),
+                transfers.c.outcome == "completed",
+                transfers.c.adopted.is_(False),
+            )
+            .order_by(transfers.c.fence)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        sounds = {str(row.recording_id): (row.report or {}).get("sound") for row in rows}
+        return {number: sound for number, sound in sounds.items() if sound is not None}
+
     def traces_before(self, claim: Claim) -> tuple[str | None, list[str]]:
         """Return the trace ids of the discovery that found a recording, and of its earlier attempts.
 
@@ -360,8 +381,18 @@ class Queries:
             for row in rows
         ]
 
+    def outputs_of(self, recording_id: str) -> list[StoredOutput]:
+        """Return what else is stored of a recording beside its audio, by name."""
+        number = row_id(recording_id)
+        if number is None:
+            return []
+        query = select(outputs).where(outputs.c.recording_id == number).order_by(outputs.c.name)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [StoredOutput(**{name: row[name] for name in row if name != "recording_id"}) for row in rows]
+
     def placed(self, *, batch: int = 500) -> Iterator[list[Placed]]:
-        """Return what is stored or has a name, and its pieces, some at a time so that nobody waits."""
+        """Return what is stored or has a name, and what is beside it, some at a time so that nobody waits."""
         after = 0
         while True:
             query = (
@@ -387,6 +418,11 @@ class Queries:
                 found += [
                     _piece(by_id[str(piece["recording_id"])], piece)
                     for piece in connection.execute(pieces).mappings()
+                ]
+                beside = select(outputs).where(outputs.c.recording_id.between(rows[0]["id"], rows[-1]["id"]))
+                found += [
+                    _beside(by_id[str(one["recording_id"])], one)
+                    for one in connection.execute(beside).mappings()
                 ]
             after = rows[-1]["id"]
             yield found
@@ -501,6 +537,18 @@ def _piece(whole: Placed, piece: RowMapping) -> Placed:
         size_bytes=piece["size_bytes"],
         crc32c=piece["crc32c"],
         generation=None,
+    )
+
+
+def _beside(whole: Placed, one: RowMapping) -> Placed:
+    return replace(
+        whole,
+        is_output=True,
+        object_name=None,
+        storage_path=one["object_name"],
+        size_bytes=one["size_bytes"],
+        crc32c=one["crc32c"],
+        generation=one["generation"],
     )
 
 

@@ -107,6 +107,7 @@ class Claim:
         transfer_id: The attempt's row in ``transfers``.
         verified: Plan and CRC32C of what an earlier transfer of this revision stored under `object_name`.
         revision: None when only the earlier service knew it, as `created_at`: ask the source first.
+        wanted_outputs: What a person asked to have beside the audio, as in ``processing.outputs``.
         waiting_since: When it was discovered; None: a person asked for it, or audio was stored before.
     """
 
@@ -130,6 +131,7 @@ class Claim:
     md5: str | None
     sha256: str | None
     web_link: str | None
+    wanted_outputs: tuple[dict[str, Any], ...] = ()
     waiting_since: datetime | None = None
 
     def recording_fields(self) -> dict[str, Any]:
@@ -176,17 +178,39 @@ class StoredChunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOutput:
+    """One more output of a recording, beside its audio.
+
+    Attributes:
+        name: What it is called in ``processing.outputs``.
+        object_name: Where it stands.
+        size_bytes: As the destination reports it.
+        crc32c: Base64 of the big-endian value, as the destination reports it.
+    """
+
+    name: str
+    object_name: str
+    size_bytes: int
+    crc32c: str
+    generation: int | None = None
+    content_type: str | None = None
+    audio_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
     """Where a recording's audio stands, or what it will be called; None where a value is not known.
 
     Attributes:
         is_chunk: It is a piece of a recording's audio.
+        is_output: It is one more output of it.
         revision: Which content of the recording was stored.
         object_name: The name that was decided; `storage_path` is where something was stored.
     """
 
     recording_id: str
     is_chunk: bool = False
+    is_output: bool = False
     name: str
     state: str
     state_changed_at: datetime

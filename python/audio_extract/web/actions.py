@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import timedelta
 
+    from audio_extract.settings.audio_sections import Output
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import RecordingRow
     from audio_extract.web.view import AudioLocation
@@ -20,12 +21,12 @@ class Link:
     """A link to stored audio.
 
     Attributes:
-        recording_id: Whose.
+        path: Where this server gives it out, for whoever may look.
         url: Where it leads; None: this server gives it out itself.
         expires_at: Until when it works; None: it does not expire.
     """
 
-    recording_id: str
+    path: str
     url: str | None
     expires_at: datetime | None
 
@@ -44,7 +45,7 @@ class Actions:
 
     tracker: Tracker
     due_now: Callable[[], None]
-    audio: Callable[[RecordingRow, bool], AudioLocation | None]
+    audio: Callable[[RecordingRow, bool, str | None], AudioLocation | None]
     link_lifetime: timedelta
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -59,9 +60,22 @@ class Actions:
         """Make every failed and quarantined recording due at once; returns their ids."""
         return self._due(self.tracker.retry_failed(self.now(), actor=actor))
 
-    def reprocess(self, recording_id: str, actor: str) -> bool:
-        """Extract a recording again, also one that is stored; False while it is in progress."""
-        moved = self.tracker.retry([recording_id], self.now(), actor=actor, completed=True)
+    def reprocess(self, recording_id: str, actor: str, outputs: Iterable[Output] | None = None) -> bool:
+        """Extract a recording again, also one that is stored; False while it is in progress.
+
+        Args:
+            recording_id: Which.
+            actor: Who asks.
+            outputs: What should be stored beside its audio too; None: as before.
+        """
+        wanted = None
+        if outputs is not None:
+            # What a preset stands for is said key by key, so that it stays what was asked for.
+            wanted = [
+                {**one.model_dump(exclude_unset=True, exclude={"preset"}), "name": one.name}
+                for one in outputs
+            ]
+        moved = self.tracker.retry([recording_id], self.now(), actor=actor, completed=True, outputs=wanted)
         return bool(self._due(moved))
 
     def clean_up(self, days: int, actor: str) -> int:
@@ -75,11 +89,16 @@ class Actions:
             AudioExtractError: Nothing can sign a link now.
         """
         row = self.tracker.stored_as(storage_path)
-        location = None if row is None else self.audio(row, False)
+        location = None if row is None else self.audio(row, False, storage_path)
         if row is None or location is None:
             return None
+        path = f"recordings/{row.id}/audio"
+        if storage_path != row.storage_path:
+            outputs = self.tracker.outputs_of(row.id)
+            name = next((one.name for one in outputs if one.object_name == storage_path), "")
+            path = f"recordings/{row.id}/outputs/{name}"
         expires = location.url is not None and "X-Goog-Expires=" in location.url
-        return Link(row.id, location.url, self.now() + self.link_lifetime if expires else None)
+        return Link(path, location.url, self.now() + self.link_lifetime if expires else None)
 
     def _due(self, moved: list[str]) -> list[str]:
         if moved:

@@ -76,7 +76,7 @@ class Api:
             post("/api/refresh-url", "A new link to stored audio", self._refresh_url,
                  body=s.RefreshUrl, answer=s.FreshUrl,
                  errors={**_BODY, 404: "Nothing is stored there.", 502: "No link could be made."}),
-            post("/api/reprocess", "Extract a recording again, also one that is stored", self._reprocess,
+            post("/api/reprocess", "Extract a recording again, or more outputs of it", self._reprocess,
                  body=s.Reprocess, answer=s.Due,
                  errors={**_BODY, **_NO_RECORDING, 409: "It is in progress."}),
             post("/api/retry", "Make recordings due at once, with all their attempts", self._retry,
@@ -132,6 +132,10 @@ class Api:
             "transfers": tracker.attempts_of(row.id),
             "audit": [values_of(entry) for entry in tracker.audit(row.id)],
             "chunks": [values_of(chunk) for chunk in tracker.chunks_of(row.id)],
+            "outputs": [
+                {**values_of(one), "url": f"{given.request.base_url}recordings/{row.id}/outputs/{one.name}"}
+                for one in tracker.outputs_of(row.id)
+            ],
         }
         return Reply(schemas.RecordingDetails.model_validate(values))
 
@@ -164,14 +168,14 @@ class Api:
         link = self._dashboard.actions.fresh_link(given.body.storage_path)
         if link is None:
             raise HTTPException(404, f"nothing is stored as {given.body.storage_path!r}")
-        url = link.url or f"{given.request.base_url}recordings/{link.recording_id}/audio"
+        url = link.url or f"{given.request.base_url}{link.path}"
         return Reply(schemas.FreshUrl(url=url, expires_at=link.expires_at))
 
     def _reprocess(self, given: Given) -> Reply:
         row = self._dashboard.tracker.find(given.body.name)
         if row is None:
             raise HTTPException(404, f"no recording is called {given.body.name!r}")
-        if not self._dashboard.actions.reprocess(row.id, actor_of(given.request)):
+        if not self._dashboard.actions.reprocess(row.id, actor_of(given.request), given.body.outputs):
             raise HTTPException(409, f"{row.name} is in progress already")
         return _due([row.id])
 

@@ -56,8 +56,8 @@ class Dashboard:
     Attributes:
         tracker: What is known of recordings.
         activity: Gives the transfers that run now.
-        audio: Gives the place of a completed recording's audio, to play or (True) to download; None: there
-            is none.
+        audio: Gives the place of a completed recording's audio, to play or (True) to download, or of what is
+            stored beside it under a name; None: there is none.
         health: The components' states.
         metrics: The metrics of this service.
         events: Tells those who listen what changes.
@@ -73,7 +73,7 @@ class Dashboard:
 
     tracker: Tracker
     activity: Callable[[], list[ActiveView]]
-    audio: Callable[[RecordingRow, bool], AudioLocation | None]
+    audio: Callable[[RecordingRow, bool, str | None], AudioLocation | None]
     health: HealthMonitor
     metrics: Metrics
     events: Events

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import jinja2
 from markupsafe import Markup
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -15,23 +16,28 @@ from starlette.routing import Route
 from audio_extract import presentation
 from audio_extract.exceptions import AudioExtractError
 from audio_extract.failure_texts import failure_parts
+from audio_extract.presets import PRESETS
+from audio_extract.settings.audio_sections import Output
+from audio_extract.sound import shrunk, svg_path
 from audio_extract.telemetry.redaction import redact
 from audio_extract.tracker.states import State
 from audio_extract.web.access.people import person_of, require_operator
 from audio_extract.web.components import MEANINGS
+from audio_extract.web.forms import fields_of
 from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
 from audio_extract.web.history import history_view
 from audio_extract.web.questions import CHANGE_SECONDS, READ_SECONDS
-from audio_extract.web.recording_page import facts, last_sound, stage_rows, took
+from audio_extract.web.recording_page import about, facts, last_sound, stage_rows, took
 from audio_extract.web.view import actor_of, found, why
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from audio_extract.tracker.values import RecordingRow
     from audio_extract.web.dashboard import Dashboard
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -41,6 +47,8 @@ _OVERVIEW_SECONDS: Final = 3.0
 #: Rows of the tables on the overview; the list of all recordings has the rest.
 _NEWEST: Final = 20
 _NEWEST_FAILED: Final = 5
+#: Of a waveform in a list.
+_WAVE_PIXELS: Final = 80
 #: Rows of one page of that list.
 _PAGE: Final = 50
 #: Choices of the list: what people ask for → the states it stands for.
@@ -77,6 +85,8 @@ class Pages:
             get("/recordings/{id}/audio", self.audio),
             post("/recordings/{id}/retry", self.retry),
             post("/recordings/{id}/reprocess", self.reprocess),
+            get("/recordings/{id}/outputs/{name}", self.output),
+            Route("/recordings/{id}/outputs", self.more_outputs, methods=["POST"]),
             post("/retry-failed", self.retry_failed),
             Route("/settings", self.settings),
         ]
@@ -111,6 +121,7 @@ class Pages:
             "history": history_view(dashboard.history()),
             "stats": dashboard.stats(),
             "recent": recent.rows,
+            "waves": self._waves(recent.rows),
             "more_recent": recent.next_cursor is not None,
             "failed": failed.rows,
             "more_failed": failed.next_cursor is not None,
@@ -136,6 +147,7 @@ class Pages:
             status=status,
             states=[(choice, text) for choice, (text, _) in _CHOICES.items()],
             rows=page.rows,
+            waves=self._waves(page.rows),
             first=cursor is None,
             newest=_link("/recordings", asked),
             older=page.next_cursor and _link("/recordings", {**asked, "cursor": page.next_cursor}),
@@ -150,21 +162,40 @@ class Pages:
             request,
             "recording.html",
             row=row,
-            facts=facts(row),
+            facts=facts(row) + about(attempts),
             attempts=[{**attempt, "why": _ended_by(attempt, row.name)} for attempt in reversed(attempts)],
             stages=stage_rows(attempts[-1].get("report") if attempts else None),
             sound=last_sound(attempts),
             chunks=tracker.chunks_of(row.id),
+            outputs=tracker.outputs_of(row.id),
+            presets=list(PRESETS),
             trace_url=_trace_url(self._dashboard.trace_url, row.trace_id),
             trail=tracker.audit(row.id),
         )
 
+    def _waves(self, rows: Sequence[RecordingRow]) -> dict[str, tuple[int, str]]:
+        """Return a small picture of the sound of each recording whose sound was measured."""
+        sounds = self._dashboard.tracker.sounds_of([row.id for row in rows])
+        return {name: svg_path(shrunk(sound["waveform"], _WAVE_PIXELS)) for name, sound in sounds.items()}
+
     def audio(self, request: Request) -> Response:
         """``GET /recordings/{id}/audio``: a fresh signed URL, or the file itself with ``Range``."""
+        return self._sound(request, found(self._dashboard.tracker, request.path_params["id"]), None)
+
+    def output(self, request: Request) -> Response:
+        """``GET /recordings/{id}/outputs/{name}``: the same of what is stored beside the audio."""
         row = found(self._dashboard.tracker, request.path_params["id"])
+        name = request.path_params["name"]
+        outputs = self._dashboard.tracker.outputs_of(row.id)
+        stored = next((one.object_name for one in outputs if one.name == name), None)
+        if stored is None:
+            raise HTTPException(404, f"recording {row.id} has no output that is called {name!r}")
+        return self._sound(request, row, stored)
+
+    def _sound(self, request: Request, row: RecordingRow, name: str | None) -> Response:
         as_attachment = "download" in request.query_params
         try:
-            location = self._dashboard.audio(row, as_attachment)
+            location = self._dashboard.audio(row, as_attachment, name)
         except AudioExtractError as error:
             raise HTTPException(502, redact(error.message)) from error
         if location is not None and location.file is not None:
@@ -202,6 +233,28 @@ class Pages:
         if not self._dashboard.actions.reprocess(row.id, actor_of(request)):
             raise HTTPException(409, f"{row.name} is in progress already")
         return RedirectResponse(f"/recordings/{row.id}", 303)
+
+    async def more_outputs(self, request: Request) -> Response:
+        """``POST /recordings/{id}/outputs``: ``preset``, and ``track`` and ``normalize`` or nothing."""
+        fields = await fields_of(request)
+        given = {name: value for name in ("preset", "track", "normalize") if (value := fields.get(name))}
+        try:
+            output = Output.model_validate({**given, "preset": given.get("preset", "")})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise HTTPException(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        if "track" in given:
+            # Beside that of another track.
+            output = output.model_copy(update={"name": f"{output.name}-{given['track']}"})
+
+        def act() -> Response:
+            row = found(self._dashboard.tracker, request.path_params["id"])
+            if not self._dashboard.actions.reprocess(row.id, actor_of(request), [output]):
+                raise HTTPException(409, f"{row.name} is in progress already")
+            return RedirectResponse(f"/recordings/{row.id}", 303)
+
+        return await self._dashboard.questions.ask(act, seconds=CHANGE_SECONDS)
 
     def retry_failed(self, request: Request) -> Response:
         """``POST /retry-failed``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from audio_extract.presentation import duration, size
@@ -50,6 +51,22 @@ def facts(row: RecordingRow) -> list[tuple[str, str]]:
         ("Processes that died over it", str(row.crashes) if row.crashes else None),
     ]
     return [(name, value) for name, value in shown if value]
+
+
+def about(attempts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return what the recording says of itself, named for people."""
+    reports = ((attempt.get("report") or {}).get("about") for attempt in reversed(attempts))
+    found = next(filter(None, reports), None) or {}
+    shown: list[tuple[str, str]] = []
+    if found.get("title"):
+        shown.append(("Title in the file", found["title"]))
+    if found.get("created_unix_seconds") is not None:
+        made = datetime.fromtimestamp(found["created_unix_seconds"], UTC)
+        shown.append(("Made, as the file says", f"{made:%Y-%m-%d %H:%M} UTC"))
+    if found.get("chapters"):
+        words = [f"{duration(one['start_seconds'])} {one['title']}".strip() for one in found["chapters"]]
+        shown.append(("Chapters", " · ".join(words)))
+    return shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, RootModel
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    model_validator,
+)
 
+from audio_extract.engine_types import Codec, Quality
+from audio_extract.settings.audio_sections import Output, Preset, refuse_outputs
 from audio_extract.tracker.states import State
 
 #: A name in Drive has no limit that is written down; a search for more than this finds nothing anyway.
@@ -18,6 +29,13 @@ def _no_other_kind(value: object) -> object:
     # 1.0 is an integer in JSON Schema; for pydantic `true` and "1" would be ones too, or 1.0 would not.
     if isinstance(value, bool | str):
         message = "Input should be a valid integer"
+        raise ValueError(message)  # noqa: TRY004 - of this pydantic makes its own error
+    return value
+
+
+def _a_number(value: object) -> object:
+    if isinstance(value, bool | str):
+        message = "Input should be a valid number"
         raise ValueError(message)  # noqa: TRY004 - of this pydantic makes its own error
     return value
 
@@ -169,12 +187,26 @@ class Chunk(Answer):
     silence_cut: bool
 
 
+class StoredBeside(Answer):
+    """One more output of a recording, stored beside its audio."""
+
+    name: str = Field(description="As `processing.outputs` or whoever asked for it calls it.")
+    object_name: str
+    size_bytes: int
+    crc32c: str
+    generation: int | None
+    content_type: str | None
+    audio_seconds: float | None
+    url: str = Field(description="Leads through this server to it; does not expire.")
+
+
 class RecordingDetails(Recording):
     """One recording with everything that happened to it, oldest first."""
 
     transfers: list[Attempt]
     audit: list[Happened]
     chunks: list[Chunk]
+    outputs: list[StoredBeside]
 
 
 class Stats(Answer):
@@ -254,13 +286,57 @@ class FreshUrl(Answer):
     expires_at: datetime | None = Field(description="Null: it does not expire.")
 
 
-class ById(Body):
+class WantedOutput(Body):
+    """One more output, as in `processing.outputs`: a preset, or what it is."""
+
+    name: str | None = Field(
+        None, pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="Absent: the preset's or codec's."
+    )
+    preset: Preset | None = None
+    codec: Codec | None = None
+    quality: Quality | None = None
+    bitrate: str | None = Field(None, pattern=r"^[0-9]{1,8}k?$", description="Such as 128k.")
+    sample_rate: Annotated[Number, Field(ge=8_000, le=192_000)] | None = Field(None, description="In Hz.")
+    channels: Annotated[Number, Field(ge=1, le=8)] | None = None
+    track: Annotated[Number, Field(ge=0, le=63)] | Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = (
+        Field(None, description="A track's number from 0, or its language.")
+    )
+    normalize: Annotated[float, BeforeValidator(_a_number), Field(ge=-70, le=-5)] | None = Field(
+        None, description="Loudness in LUFS."
+    )
+
+    @property
+    def output(self) -> Output:
+        """The same as the settings know it."""
+        return Output.model_validate(self.model_dump(exclude_none=True))
+
+    @model_validator(mode="after")
+    def _possible(self) -> WantedOutput:
+        _ = self.output
+        return self
+
+
+class _Again(Body):
+    outputs: list[WantedOutput] | None = Field(
+        None,
+        max_length=7,
+        description="What to store beside its audio too; audio that is stored stays as it is. Empty: nothing "
+        "but what is configured.",
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        refuse_outputs([one.output for one in self.outputs or ()])
+        return self
+
+
+class ById(_Again):
     """A recording by its id."""
 
     id: Id
 
 
-class ByPath(Body):
+class ByPath(_Again):
     """A recording by its `file_path`."""
 
     file_path: Text = Field(description="As lists give it, such as `drive://ID`.")
@@ -273,6 +349,11 @@ class Reprocess(RootModel[ById | ByPath]):
     def name(self) -> str:
         """How it was named."""
         return self.root.id if isinstance(self.root, ById) else self.root.file_path
+
+    @property
+    def outputs(self) -> list[Output] | None:
+        """What should stand beside its audio; None: as before."""
+        return None if self.root.outputs is None else [one.output for one in self.root.outputs]
 
 
 class ByIds(Body):

@@ -9,6 +9,7 @@
 //! audio waits for its turn, up to a sixth of the limit; that decides how many encoders there are. Beside it stand the
 //! buffers of a few pipes and connections, some hundred KiB each.
 
+pub mod about;
 mod analysis;
 pub mod auth;
 #[doc(hidden)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::budget::Budget;
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::extract::arguments::CopyContainer;
@@ -86,6 +87,8 @@ pub struct ProbeReport {
     pub plans: Vec<ProbePlan>,
     /// What the predictions rest on; nothing for a local file.
     pub network: Option<Network>,
+    /// What it says of itself.
+    pub about: About,
     /// Why the audio-only remux is not possible.
     pub fallback_reason: Option<String>,
 }
@@ -146,6 +149,7 @@ async fn look(request: ProbeRequest, hooks: &Hooks) -> Result<ProbeReport> {
                 tracks: tracks.collect(),
                 plans: Planner::new(&source, &request).whole(),
                 network: Planner::new(&source, &request).network,
+                about: sniffed.about,
                 fallback_reason: Some(reason),
             })
         }
@@ -181,6 +185,7 @@ fn of_movie(source: &Source, movie: &Movie, request: &ProbeRequest) -> ProbeRepo
         tracks: tracks.collect(),
         plans,
         network: planner.network,
+        about: movie.about(),
         fallback_reason,
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::analysis::{SilenceSpec, SoundReport};
 use crate::chunks::Chunk;
 use crate::error::{EngineError, ErrorCode, Result};
@@ -470,6 +471,8 @@ pub struct TransferReport {
     pub audio_seconds: Option<f64>,
     /// Its chunks, where some were asked for.
     pub chunks: Option<Vec<Chunk>>,
+    /// What an MP4 says of itself.
+    pub about: About,
     /// What was made beside it, in the order it was asked for.
     pub outputs: Vec<OutputReport>,
     /// What was measured, where that was asked for.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::about::About;
 use crate::auth::TokenProvider;
 use crate::budget::{Budget, Permit};
 use crate::checksum::SourceDigest;
@@ -113,6 +114,7 @@ struct Opened {
     /// With `AudioOnly` over HTTP: what is skipped.
     skip: Option<Skip>,
     codec_name: Option<String>,
+    about: About,
     seconds: Option<f64>,
     /// Samples FFmpeg will decode, where the index tells, and their rate.
     samples: Option<(u64, u32)>,
@@ -215,6 +217,7 @@ impl Run {
             fetched_bytes: self.hooks.progress.fetched_bytes(),
             audio_seconds: extracted.audio_seconds,
             chunks: targets.main.chunks.take(),
+            about: opened.about.clone(),
             outputs,
             sound: extracted.sound,
             source_requests: counts.source_requests,
@@ -287,6 +290,7 @@ impl Run {
             },
             skip: None,
             codec_name: None,
+            about: About::default(),
             seconds: None,
             samples: None,
             _index: None,
@@ -304,6 +308,7 @@ impl Run {
         let track = self.request.audio.track as usize;
         let info = movie.tracks().get(track);
         let codec_name = info.map(|info| info.codec.clone());
+        let about = movie.about();
         let seconds = info.and_then(|info| info.duration_seconds).or_else(|| movie.duration_seconds());
         let named = |error: EngineError| {
             let message = format!("{}: {}", source.name(), error.message);
@@ -330,6 +335,7 @@ impl Run {
                     strategy,
                     skip,
                     codec_name,
+                    about,
                     seconds,
                     samples,
                     _index: Some(index),
@@ -348,6 +354,7 @@ impl Run {
                 };
                 Ok(Opened {
                     codec_name,
+                    about,
                     seconds,
                     fallback_reason: Some(reason),
                     _spill: spill,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
-from urllib.parse import parse_qsl
 
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -19,6 +16,7 @@ from audio_extract.web.access.origin import local_path
 from audio_extract.web.access.passwords import BusyError
 from audio_extract.web.access.people import SCOPE_KEY
 from audio_extract.web.access.throttle import Throttle, address_key
+from audio_extract.web.forms import fields_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_FORM: Final = "application/x-www-form-urlencoded"
-_MOST_BYTES: Final = 16 * 1024
-_BODY_SECONDS: Final = 10
 _BUSY_SECONDS: Final = 2
 #: Of a name that was typed in.
 _MOST_SHOWN: Final = 100
@@ -73,7 +68,7 @@ class Login:
 
     async def sign_in(self, request: Request) -> Response:
         """``POST /login``: a session for whoever proves who they are."""
-        values = await _form(request)
+        values = await fields_of(request)
         following = local_path(values.get("next", "/"))
         name, password = normalize("NFC", values.get("name", "").strip()), values.get("password", "")
         client = request.scope["client"]
@@ -142,28 +137,3 @@ class Login:
         }
         challenge = {"WWW-Authenticate": 'Bearer realm="audio-extract"'} if status == 401 else {}
         return HTMLResponse(self._page(values), status, headers={**challenge, **(headers or {})})
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a form.
-
-    Raises:
-        HTTPException: It is no form, too long, or does not arrive.
-    """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise HTTPException(415, f"send a form, with Content-Type: {_FORM}")
-    content = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for piece in request.stream():
-                content += piece
-                if len(content) > _MOST_BYTES:
-                    raise HTTPException(413, f"the form is longer than {_MOST_BYTES} bytes")
-    except TimeoutError as error:
-        raise HTTPException(408, "the form did not arrive in time") from error
-    try:
-        return dict(
-            parse_qsl(content.decode("ascii"), keep_blank_values=True, max_num_fields=8, errors="strict")
-        )
-    except ValueError as error:
-        raise HTTPException(400, "the form is not as a browser writes it") from error

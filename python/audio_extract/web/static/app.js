@@ -106,7 +106,7 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   const button = form.querySelector("button");
   button.disabled = true;
-  fetch(form.action, { method: "POST", redirect: "manual", headers: { Accept: "application/problem+json" } })
+  fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual", headers: { Accept: "application/problem+json" } })
     .then(async (response) => {
       if (response.type !== "opaqueredirect") await answerOf(response);
       tell(`${button.getAttribute("aria-label") ?? button.textContent}: done.`);

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::ffmpeg::{self, Started};
+use crate::about::{self, About, Chapter, MOST_CHAPTERS};
 use crate::budget::Budget;
 use crate::error::{EngineError, ErrorCode, Result};
 use crate::pool::Pool;
@@ -31,6 +32,7 @@ pub(crate) struct Sniffed {
     pub(crate) tracks: Vec<SniffedTrack>,
     pub(crate) has_video: bool,
     pub(crate) duration_seconds: Option<f64>,
+    pub(crate) about: About,
     /// FFmpeg recognised the container at all.
     pub(crate) recognised: bool,
 }
@@ -101,12 +103,39 @@ pub(crate) async fn codec(spec: &FfmpegSpec, head: Bytes, name: &str, track: u32
     }
 }
 
+/// Whose metadata FFmpeg lists.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    Recording,
+    Chapter,
+    Other,
+}
+
 /// Reads `Stream #0:1(eng): Audio: opus, 48000 Hz, stereo, fltp` and `Duration: 00:01:02.50, …`.
 fn read(lines: &[String]) -> Sniffed {
     let mut sniffed = Sniffed::default();
+    let mut of = Of::Other;
     for line in lines {
         if line.contains("Input #0, ") {
             sniffed.recognised = true;
+            of = Of::Recording;
+        }
+        if line.contains("Chapter #0:") || line.contains("Stream #0:") {
+            of = Of::Other;
+        }
+        if let Some(start_seconds) = chapter_start(line)
+            && sniffed.about.chapters.len() < MOST_CHAPTERS
+        {
+            sniffed.about.chapters.push(Chapter { start_seconds, title: String::new() });
+            of = Of::Chapter;
+        }
+        if let Some((key, value)) = metadata(line) {
+            match (of, key, sniffed.about.chapters.last_mut()) {
+                (Of::Recording, "title", _) => sniffed.about.title = Some(value.to_owned()),
+                (Of::Recording, "creation_time", _) => sniffed.about.created_unix_seconds = moment(value),
+                (Of::Chapter, "title", Some(chapter)) => value.clone_into(&mut chapter.title),
+                _ => {}
+            }
         }
         if let Some((_, rest)) = line.split_once("Duration: ") {
             sniffed.duration_seconds = rest.split(',').next().and_then(clock);
@@ -142,6 +171,40 @@ fn read(lines: &[String]) -> Sniffed {
     sniffed
 }
 
+/// `Chapter #0:1: start 60.000000, end 120.000000` → 60.
+fn chapter_start(line: &str) -> Option<f64> {
+    let (_, rest) = line.split_once("Chapter #0:")?;
+    rest.split_once(": start ")?.1.split(',').next()?.trim().parse().ok()
+}
+
+/// `    title           : Weekly` → the key and the value; values of several lines are read as far as the first.
+fn metadata(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.split_once("] ")?.1.strip_prefix("    ")?.split_once(": ")?;
+    let (key, value) = (key.trim(), value.trim());
+    (!key.is_empty() && !value.is_empty()).then_some((key, value))
+}
+
+/// Days from the first of March of the year 0 to the first of January 1970.
+const DAYS_TO_1970: i64 = 719_468;
+
+/// `2025-01-29T10:00:00.000000Z` in Unix seconds.
+fn moment(text: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hours, minutes, seconds) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Years begin in March here, so that the odd day is the last one of a year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
+        - 1;
+    about::plausible((days - DAYS_TO_1970) * 86_400 + hours * 3_600 + minutes * 60 + seconds)
+}
+
 /// `00:01:02.50` → 62.5.
 fn clock(text: &str) -> Option<f64> {
     text.trim().split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))
@@ -152,11 +215,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn moments_are_read_and_other_texts_are_not() {
+        let cases = [
+            ("1970-01-01T00:00:00.000000Z", Some(0)),
+            ("2000-02-29T23:59:59Z", Some(951_868_799)),
+            ("2024-03-01T00:00:00Z", Some(1_709_251_200)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2025-13-01T00:00:00Z", None),
+            ("yesterday", None),
+            ("", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(moment(text), seconds, "{text}");
+        }
+    }
+
+    #[test]
     fn ffmpegs_description_is_read() {
         let lines = [
             "[info] Input #0, matroska,webm, from 'pipe:0':",
+            "[info]   Metadata:",
+            "[info]     title           : Weekly: part 1",
+            "[info]     creation_time   : 2025-01-29T10:00:00.000000Z",
+            "[info]   Chapters:",
+            "[info]     Chapter #0:0: start 0.000000, end 30.000000",
+            "[info]       Metadata:",
+            "[info]         title           : Hello",
+            "[info]     Chapter #0:1: start 30.500000, end 62.500000",
             "[info]   Duration: 00:01:02.50, start: 0.000000, bitrate: N/A",
             "[info]   Stream #0:0(eng): Video: vp8, yuv420p(tv), 320x240, 25 fps",
+            "[info]       Metadata:",
+            "[info]         title           : not the recording's",
             "[info]   Stream #0:1(deu): Audio: opus, 48000 Hz, stereo, fltp (default)",
             "[info]   Stream #0:2: Audio: aac (LC) (mp4a / 0x6134706D), 44100 Hz, 5.1(side), fltp",
         ]
@@ -171,6 +260,10 @@ mod tests {
             channels: Some(channels),
         };
         assert_eq!(sniffed.tracks, [track("opus", Some("deu"), 48_000, 2), track("aac", None, 44_100, 6)]);
+        assert_eq!(sniffed.about.title.as_deref(), Some("Weekly: part 1"));
+        assert_eq!(sniffed.about.created_unix_seconds, Some(1_738_144_800));
+        let chapter = |start_seconds, title: &str| Chapter { start_seconds, title: title.to_owned() };
+        assert_eq!(sniffed.about.chapters, [chapter(0.0, "Hello"), chapter(30.5, "")]);
         assert!(!read(&["[error] pipe:0: Invalid data found when processing input".to_owned()]).recognised);
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::about::{self, About};
+
 use super::boxes::ChildBox;
 use super::container::Container;
 use super::plan::{AudioPlan, PlanRefusal};
@@ -79,6 +81,16 @@ impl Movie {
     #[must_use]
     pub fn title(&self) -> Option<&str> {
         self.title.as_deref()
+    }
+
+    /// What the file says of itself.
+    #[must_use]
+    pub fn about(&self) -> About {
+        About {
+            title: self.title.clone(),
+            created_unix_seconds: self.shared.creation_time.and_then(about::plausible),
+            chapters: super::tags::chapters(self.shared.others.iter().map(|(_, other)| other)),
+        }
     }
 
     /// Why no track of this file can be planned, when that is so.

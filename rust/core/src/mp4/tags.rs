@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::about::{Chapter, MOST_CHAPTERS};
+
 use super::boxes::{ChildBox, Fields, child, children, make_box};
 
 /// What the final file says of itself.
@@ -84,6 +86,32 @@ fn keyed_title(meta: &Bytes) -> Option<String> {
         .position(|key| key.kind == b"mdta" && key.body == b"com.apple.quicktime.title"[..])?;
     let number = u32::try_from(position + 1).ok()?;
     data_text(&child(&child(meta, *b"ilst")?.body, number.to_be_bytes())?.body)
+}
+
+/// Nero's chapters, which FFmpeg writes too: `udta/chpl`, the start of each in units of 100 nanoseconds.
+pub(crate) fn chapters<'a>(boxes: impl Iterator<Item = &'a ChildBox>) -> Vec<Chapter> {
+    const UNITS_A_SECOND: f64 = 1e7;
+    let mut found = Vec::new();
+    let lists = boxes.filter(|one| one.kind.0 == *b"udta").filter_map(|udta| child(&udta.body, *b"chpl"));
+    for list in lists {
+        let mut fields = Fields::new(&list.body);
+        let Some(version) = fields.u32().map(|field| field >> 24) else { continue };
+        if version > 0 && fields.skip(4).is_none() {
+            continue;
+        }
+        let Some(count) = fields.take(1).and_then(|byte| byte.first().copied()) else { continue };
+        for _ in 0..count {
+            let chapter = fields.u64().and_then(|start| {
+                let length = usize::from(*fields.take(1)?.first()?);
+                let title = text(fields.take(length)?)?;
+                #[expect(clippy::cast_precision_loss, reason = "exact below 28 years")]
+                Some(Chapter { start_seconds: start as f64 / UNITS_A_SECOND, title })
+            });
+            let Some(chapter) = chapter.filter(|_| found.len() < MOST_CHAPTERS) else { break };
+            found.push(chapter);
+        }
+    }
+    found
 }
 
 fn text(bytes: &[u8]) -> Option<String> {

@@ -109,7 +109,8 @@ impl Consumer for ffmpeg::Input {
     }
 }
 
-/// Hands the recording to FFmpeg. `true`: every byte was read and handed over; `false`: FFmpeg wanted no more.
+/// Hands the recording to FFmpeg. `true`: every byte was read and handed over; `false`: FFmpeg wanted no more, or
+/// nothing of us.
 pub(super) async fn feed(
     feed: &Feed,
     mut pieces: Pieces,
@@ -146,7 +147,8 @@ pub(super) async fn feed(
                 }
             }
         }
-        Feed::Mp4File(_) => {}
+        // FFmpeg reads it by itself; what was promised of it was compared while it was written there.
+        Feed::Mp4File(_) => return Ok(false),
     }
     Ok(true)
 }
