@@ -106,6 +106,10 @@ class Audio(TypedDict):
     """Bits of a FLAC sample, 16 or 24; None: what the recording's decoder gives."""
     track: NotRequired[int]
     """Index among the audio tracks, from 0."""
+    mixed_tracks: NotRequired[int]
+    """All of so many tracks (2 to 64) in one; 0: only `track`."""
+    clip: NotRequired[tuple[int, int] | None]
+    """Only samples from the first to before the second, at `sample_rate_hz`, else the recording's rate."""
     tags: NotRequired[Tags]
 
 

@@ -146,7 +146,7 @@ def test_the_page_takes_a_form_for_one_more_output(shown: Shown, client: httpx.C
     (wanted,) = wanted_of(shown, "r0")
     assert (wanted["name"], wanted["track"], wanted["normalize"]) == ("speech-1", 1, -16)
     bad = client.post(f"{address}/outputs", data={"preset": "speech", "track": "first one"})
-    assert "two or three letters" in refused(bad, 422)
+    assert "such as eng, all, or mix" in refused(bad, 422)
     assert client.get(f"{address}/outputs/speech").status_code == 404
 
 

@@ -238,7 +238,7 @@ def test_normalizing_a_recording_that_is_streamed_comes_near_the_loudness(here: 
         ([{"codec": "copy", "normalize": -16}], "a copy is as loud as it is"),
         ([{"codec": "mp3", "sample_bits": 16}], "only of flac"),
         ([{"codec": "mp3", "track": 64}], "0 to 63"),
-        ([{"codec": "mp3", "track": "english"}], "two or three letters"),
+        ([{"codec": "mp3", "track": "english"}], "such as eng, all, or mix"),
         ([{"name": f"o{number}"} for number in range(8)], "at most 7"),
     ],
 )

@@ -167,7 +167,8 @@ def under_load(
             rounds.append(one_round(here, tracker, recording))
         httpx.get(f"{url}/api/health").raise_for_status()
     finally:
-        looking.send_signal(signal.SIGINT)
+        # Where this runs in the background, SIGINT is ignored.
+        looking.send_signal(signal.SIGTERM)
         looking.wait(60)
     with (folder / "load_stats.csv").open() as stream:
         return rounds, {row["Name"]: row for row in csv.DictReader(stream)}

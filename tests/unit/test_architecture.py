@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "presentation": set(),
     "sound": set(),
     "presets": set(),
-    "normalization": {"plan"},
+    "measuring": {"plan", "credentials"},
     "telemetry": {"presentation"},
     "settings": {"telemetry.redaction", "presets"},
     "ffmpeg": set(),

@@ -19,6 +19,7 @@ from audio_extract.plan import (
     memory_limit_bytes,
     plan_id,
 )
+from audio_extract.plan.tracks import Chosen
 from audio_extract.settings import Settings, load_settings
 
 
@@ -79,7 +80,7 @@ def test_the_engine_is_asked_for_what_the_settings_say() -> None:
         {"codec": "flac", "channels": 2, "track": 1},
         transfer={"strategy": "stream", "range_size_mb": 1, "memory_limit_mb": 64},
     )
-    audio = audio_request(given.processing.audio_format, 1, {"title": "Sync"})
+    audio = audio_request(given.processing.audio_format, Chosen(1), {"title": "Sync"})
     assert audio["codec"] == "flac"
     assert audio["channels"] == 2
     assert audio["track"] == 1

@@ -22,8 +22,10 @@ from audio_extract.cli.wanted import (
     PresetFlag,
     QualityFlag,
     chunk_rule,
+    of_tracks,
     refuse_impossible,
     wanted_audio,
+    wanted_track,
 )
 from audio_extract.exceptions import AudioExtractError, CancelledError
 from audio_extract.presentation import duration, size
@@ -34,8 +36,16 @@ if TYPE_CHECKING:
     from audio_extract._engine import CancelToken
     from audio_extract.cli.inputs import Input
     from audio_extract.cli.outputs import Output, Outputs
-    from audio_extract.engine_types import Audio, ChunkRule, Ffmpeg, Tags, TransferReport, TransferRequest
-    from audio_extract.normalization import Loudness
+    from audio_extract.engine_types import (
+        Audio,
+        ChunkRule,
+        Ffmpeg,
+        ProbeTrack,
+        Tags,
+        TransferReport,
+        TransferRequest,
+    )
+    from audio_extract.measuring import Shaping
 
 
 class StrategyFlag(StrEnum):
@@ -90,7 +100,12 @@ def extract(
     channels: Annotated[
         int | None, typer.Option(min=1, max=8, help="Else as recorded.", show_default=False)
     ] = None,
-    track: Annotated[int, typer.Option(min=0, help="Which sound track, from 0.")] = 0,
+    track: Annotated[
+        str,
+        typer.Option(
+            metavar="TRACK", help="Which sound track: its number from 0, a language (eng), all, or mix."
+        ),
+    ] = "0",
     normalize: Annotated[
         float | None,
         typer.Option(
@@ -102,6 +117,12 @@ def extract(
             show_default=False,
         ),
     ] = None,
+    trim_silence: Annotated[
+        bool,
+        typer.Option(
+            "--trim-silence", help="Leave out silence at the beginning and the end; the source is read twice."
+        ),
+    ] = False,
     strategy: Annotated[
         StrategyFlag,
         typer.Option(
@@ -130,18 +151,19 @@ def extract(
     from audio_extract import _engine
     from audio_extract.cli.interrupt import run_interruptible
 
-    wanted = wanted_audio(
-        preset, codec, quality, bitrate=bitrate, sample_rate=sample_rate, channels=channels, track=track
-    )
+    wanted = wanted_audio(preset, codec, quality, bitrate=bitrate, sample_rate=sample_rate, channels=channels)
+    which = wanted_track(track)
     rule = chunk_rule(chunk_duration, chunk_size, at_silence=chunk_silence)
-    refuse_impossible(wanted, rule, normalize)
+    refuse_impossible(wanted, rule, normalize, track=which, trim=trim_silence)
     cancel = _engine.CancelToken()
     with TransferDisplay(wanted=invocation.verbosity >= 0) as display:
         ffmpeg = cache(lambda: ffmpeg_of(invocation))
         run = _Run(
             *(invocation, ffmpeg, wanted, strategy, cancel, display),
             rule=rule,
+            track=which,
             normalize=normalize,
+            trim=trim_silence,
             overwrite=overwrite,
             as_json=as_json,
             dry_run=dry_run,
@@ -167,7 +189,9 @@ class _Run:
     cancel: CancelToken
     display: TransferDisplay
     rule: ChunkRule | None
+    track: int | str
     normalize: float | None
+    trim: bool
     overwrite: bool
     as_json: bool
     dry_run: bool
@@ -199,12 +223,16 @@ class _Run:
 
     def _one(self, recording: Input, outputs: Outputs) -> None:
         from audio_extract import _engine
+        from audio_extract.plan.tracks import chosen
 
-        extension, content_type = self._kind_of_result(recording, self.wanted[0][1])
+        tracks = cache(lambda: self._tracks(recording))
+        known = tracks() if isinstance(self.track, str) else ()
+        (_, main), *more = of_tracks(self.wanted, chosen(self.track, known, recording.name))
+        extension, content_type = self._kind_of_result(main, tracks)
         target = outputs.place(recording, extension=extension, content_type=content_type)
         others = []
-        for name, audio in self.wanted[1:]:
-            kind = self._kind_of_result(recording, audio)
+        for name, audio in more:
+            kind = self._kind_of_result(audio, tracks)
             others.append(
                 target.beside(name, extension=kind[0], content_type=kind[1], overwrite=self.overwrite)
             )
@@ -215,19 +243,21 @@ class _Run:
             )
             return
         tags: Tags = {"title": PurePath(recording.name).stem}
-        # What every output of this recording has in common.
-        common: dict[str, Any] = {**self._loudness(recording), "tags": tags}
+
+        def shaped(audio: Audio) -> Audio:
+            return cast("Audio", {**audio, **self._shaping(recording, audio), "tags": tags})
+
         request: TransferRequest = {
             "source": recording.source,
             "sink": target.sink,
-            "audio": cast("Audio", {**self.wanted[0][1], **common}),
+            "audio": shaped(main),
             "ffmpeg": self.ffmpeg(),
             "fetch": {"strategy": self.strategy.value},
         }
         if others:
             request["outputs"] = [
-                {"sink": other.sink, "audio": cast("Audio", {**audio, **common})}
-                for other, (_, audio) in zip(others, self.wanted[1:], strict=True)
+                {"sink": other.sink, "audio": shaped(audio)}
+                for other, (_, audio) in zip(others, more, strict=True)
             ]
         if self.rule is not None:
             request["chunks"] = target.chunks(self.rule, content_type=content_type, overwrite=self.overwrite)
@@ -244,33 +274,45 @@ class _Run:
         )
         self._done(recording, [target, *others], report, time.monotonic() - before)
 
-    def _loudness(self, recording: Input) -> Loudness:
-        """Return what makes a recording as loud as asked; reads a local file once more for it."""
-        if self.normalize is None:
+    def _shaping(self, recording: Input, audio: Audio) -> Shaping:
+        """Return what makes a recording as loud and as long as asked; decodes it once more for that."""
+        if self.normalize is None and not self.trim:
             return {}
-        from audio_extract.normalization import loudness_for
+        from audio_extract.measuring import shaping_for
 
-        found = loudness_for(recording.source, self.wanted[0][1], self.normalize, self.ffmpeg(), self.cancel)
+        found = shaping_for(
+            recording.source,
+            audio,
+            self.ffmpeg(),
+            normalize=self.normalize,
+            trim={} if self.trim else None,
+            token=recording.token,
+            cancel=self.cancel,
+        )
         if found is None:
-            self.invocation.say(f"{recording.name}: nothing is heard, so it stays as loud as it is")
+            self.invocation.say(f"{recording.name}: nothing is heard, so its sound stays as it is")
         return found or {}
 
-    def _kind_of_result(self, recording: Input, audio: Audio) -> tuple[str, str]:
+    def _tracks(self, recording: Input) -> list[ProbeTrack]:
+        """Read the recording's index."""
+        from audio_extract import _engine
+
+        report = _engine.probe(
+            {"source": recording.source, "ffmpeg": self.ffmpeg()},
+            source_token=recording.token,
+            cancel=self.cancel,
+        )
+        return report["tracks"]
+
+    def _kind_of_result(self, audio: Audio, tracks: Callable[[], list[ProbeTrack]]) -> tuple[str, str]:
         """Return extension and content type; what a copy becomes depends on the sound that is there."""
         from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
 
         codec = audio["codec"]
         extension = EXTENSIONS.get(codec)
         if extension is None:
-            from audio_extract import _engine
-
-            report = _engine.probe(
-                {"source": recording.source, "ffmpeg": self.ffmpeg()},
-                source_token=recording.token,
-                cancel=self.cancel,
-            )
             track = audio.get("track", 0)
-            extension = next((t["copy_extension"] for t in report["tracks"] if t["index"] == track), "m4a")
+            extension = next((t["copy_extension"] for t in tracks() if t["index"] == track), "m4a")
         return extension, CONTENT_TYPES[extension]
 
     def _done(self, recording: Input, targets: list[Output], report: TransferReport, seconds: float) -> None:

@@ -85,6 +85,7 @@ def _stored(
             for one in tracker.chunks_of(row.id)
         ),
     }
+    found["companions"] = tuple(tracker.companions_of(row.id))
     if row.storage_path is None:
         return found
     found["url"] = _url(row.storage_path, storage, settings)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from audio_extract.cli.quantities import read_seconds, read_size
 from audio_extract.exceptions import ConfigurationError
+from audio_extract.plan.tracks import MIX
 from audio_extract.presets import CUTTABLE, PRESETS
 
 if TYPE_CHECKING:
     from audio_extract.engine_types import Audio, ChunkRule
+    from audio_extract.plan.tracks import Chosen
+
+_MOST_TRACK: Final = 63
 
 
 class CodecFlag(StrEnum):
@@ -49,7 +53,6 @@ def wanted_audio(
     bitrate: str | None,
     sample_rate: int | None,
     channels: int | None,
-    track: int,
 ) -> list[tuple[str, Audio]]:
     """Return what to make of each recording, by the name of its preset; the first is the main result.
 
@@ -64,7 +67,7 @@ def wanted_audio(
         )
     if preset:
         return [
-            (name.value, {**PRESETS[name.value], "quality": quality.value, "track": track})
+            (name.value, {**PRESETS[name.value], "quality": quality.value})
             for name in dict.fromkeys(preset or ())
         ]
     return [
@@ -76,14 +79,45 @@ def wanted_audio(
                 "bitrate_bps": parse_bitrate(bitrate),
                 "sample_rate_hz": sample_rate,
                 "channels": channels,
-                "track": track,
             },
         )
     ]
 
 
+def wanted_track(text: str) -> int | str:
+    """Return which track ``--track`` means: a number, a language, ``all`` or ``mix``.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    word = text.strip().lower()
+    if word.isascii() and word.isdecimal() and int(word) <= _MOST_TRACK:
+        return int(word)
+    if word.isascii() and word.isalpha() and len(word) in {2, 3}:
+        return word
+    raise ConfigurationError(
+        f"--track {text}: expected a number from 0 to {_MOST_TRACK}, a language such as eng, all, or mix",
+        code="usage.invalid",
+    )
+
+
+def of_tracks(wanted: list[tuple[str, Audio]], tracks: list[Chosen]) -> list[tuple[str, Audio]]:
+    """Return what to make of each track; of the first under the name of its preset."""
+    found: list[tuple[str, Audio]] = []
+    for number, track in enumerate(tracks):
+        for name, audio in wanted:
+            called = name if number == 0 else f"{name}-track-{number}".lstrip("-")
+            found.append((called, {**audio, "track": track.index, "mixed_tracks": track.mixed}))
+    return found
+
+
 def refuse_impossible(
-    wanted: list[tuple[str, Audio]], rule: ChunkRule | None, normalize: float | None
+    wanted: list[tuple[str, Audio]],
+    rule: ChunkRule | None,
+    normalize: float | None,
+    *,
+    track: int | str,
+    trim: bool,
 ) -> None:
     """Say what cannot be made before anything is read.
 
@@ -93,6 +127,12 @@ def refuse_impossible(
     if normalize is not None and any(audio["codec"] == "copy" for _, audio in wanted):
         raise ConfigurationError(
             "--normalize: a copy is as loud as it is; choose another codec or preset", code="usage.invalid"
+        )
+    if (trim or track == MIX) and any(audio["codec"] == "copy" for _, audio in wanted):
+        raise ConfigurationError(
+            f"{'--trim-silence' if trim else '--track mix'}: a copy takes the sound as it is; choose another "
+            "codec or preset",
+            code="usage.invalid",
         )
     if rule is not None and wanted[0][1]["codec"] not in CUTTABLE:
         raise ConfigurationError(

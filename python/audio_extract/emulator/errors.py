@@ -91,6 +91,9 @@ ANSWERS: dict[str, ErrorAnswer] = {
         location="alt",
         location_type="parameter",
     ),
+    "fileNotExportable": ErrorAnswer(
+        403, "fileNotExportable", "Export only supports Docs Editors files.", DRIVE_ERRORS
+    ),
     "downloadQuotaExceeded": ErrorAnswer(
         403,
         "downloadQuotaExceeded",

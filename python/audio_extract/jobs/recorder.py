@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from audio_extract import plan
 from audio_extract.exceptions import AudioExtractError, InternalError
 from audio_extract.jobs.chunk_folder import ChunkFolder
+from audio_extract.jobs.companions import companions_of
 from audio_extract.jobs.more_outputs import recorded
 from audio_extract.jobs.processing_log import is_part, output_log, processing_log
 from audio_extract.sound import kept
@@ -140,6 +141,11 @@ class Recorder:
                 folder = ChunkFolder(self.storage, name, recording.source_id)
                 chunks = folder.write_index(report["chunks"])
             outputs = self._standing_outputs(task) + self._record_outputs(claim, task, report, span=span)
+            companions = None
+            if task.source is not None:
+                companions = companions_of(recording, name, task.source, self.storage, self.settings)
+                made = {one.name for one in outputs}
+                outputs += [text for text in companions.texts if text.name not in made]
             if task.is_stored:
                 facts = self._standing(task)
             else:
@@ -181,6 +187,7 @@ class Recorder:
                 },
                 chunks=chunks or (),
                 outputs=outputs,
+                companions=None if companions is None else companions.links,
                 trace_id=span.trace_id,
             )
         _log.info(

@@ -7,18 +7,19 @@ one of these is asked for, the recording's index is read before the transfer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from audio_extract import plan
-from audio_extract.exceptions import MediaError
-from audio_extract.settings.audio_sections import AudioFormat, Output
+from audio_extract.exceptions import ConfigurationError
+from audio_extract.plan.tracks import Chosen, chosen
+from audio_extract.settings.audio_sections import MOST_OUTPUTS, AudioFormat, Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from audio_extract.engine_types import Audio, ProbeTrack, Tags
-    from audio_extract.normalization import Loudness
+    from audio_extract.measuring import Shaping
     from audio_extract.settings import Settings
 
 
@@ -31,28 +32,23 @@ class WantedSound:
         format: What it is.
         plan_id: Which output that is, for the object's metadata.
         extension: Of its name.
-        track: Which track of this recording.
+        track: Which track of this recording, or all of them mixed.
     """
 
     name: str
     format: AudioFormat
     plan_id: str
     extension: str
-    track: int
+    track: Chosen
 
-    def request(self, tags: Tags, loudness: Loudness) -> Audio:
+    def request(self, tags: Tags, shaping: Shaping) -> Audio:
         """Return it in the engine's words.
 
         Args:
             tags: What the file says of itself.
-            loudness: What makes it as loud as wanted.
+            shaping: What makes it as loud and as long as wanted.
         """
-        audio = plan.audio_request(self.format, self.track, tags)
-        if "gain_db" in loudness:
-            audio["gain_db"] = loudness["gain_db"]
-        if "loudness_lufs" in loudness:
-            audio["loudness_lufs"] = loudness["loudness_lufs"]
-        return audio
+        return cast("Audio", {**plan.audio_request(self.format, self.track, tags), **shaping})
 
 
 def wanted_sounds(
@@ -72,43 +68,39 @@ def wanted_sounds(
 
     Raises:
         MediaError: There is no track in the wanted language.
+        ConfigurationError: These are more files than are made of one recording.
     """
     outputs = {one.name: one for one in settings.processing.outputs}
     outputs.update((one.name, one) for one in map(Output.model_validate, more))
     formats: list[tuple[str, AudioFormat]] = [("", settings.processing.audio_format), *outputs.items()]
-    known = None
+    known: Sequence[ProbeTrack] = ()
     if any(one.codec == "copy" or isinstance(one.track, str) for _, one in formats):
         known = tracks()
-    wanted = []
+    wanted: list[WantedSound] = []
     for output, audio in formats:
-        track = _track(audio.track, known or (), name)
-        wanted.append(
-            WantedSound(
-                name=output,
-                format=audio,
-                plan_id=plan.format_id(audio) if output else plan.plan_id(settings),
-                extension=_extension(audio, track, known or ()),
-                track=track,
+        for number, track in enumerate(chosen(audio.track, known, name)):
+            # Of every track: the first under the output's own name, the others beside it.
+            called = output if number == 0 else f"{output}-track-{number}".lstrip("-")
+            of_one = audio if number == 0 else audio.model_copy(update={"track": track.index})
+            wanted.append(
+                WantedSound(
+                    name=called,
+                    format=audio,
+                    plan_id=plan.format_id(of_one) if called else plan.plan_id(settings),
+                    extension=_extension(audio, track, known),
+                    track=track,
+                )
             )
+    if len(wanted) > MOST_OUTPUTS + 1:
+        raise ConfigurationError(
+            f"{name} has {len(known)} audio tracks, of which {len(wanted)} files would be made; at most "
+            f"{MOST_OUTPUTS + 1} are. Choose tracks in processing.outputs, or track: mix."
         )
     return wanted
 
 
-def _track(wanted: int | str, tracks: Sequence[ProbeTrack], name: str) -> int:
-    if isinstance(wanted, int):
-        return wanted
-    for track in tracks:
-        if (track["language"] or "").lower() == wanted:
-            return track["index"]
-    there = ", ".join(track["language"] or "none" for track in tracks) or "no tracks"
-    raise MediaError(
-        f"{name} has no audio track in the language {wanted}; the languages of its tracks are: {there}",
-        code="media.track_not_found",
-    )
-
-
-def _extension(audio: AudioFormat, track: int, tracks: Sequence[ProbeTrack]) -> str:
+def _extension(audio: AudioFormat, track: Chosen, tracks: Sequence[ProbeTrack]) -> str:
     if audio.codec != "copy":
         return plan.EXTENSIONS[audio.codec]
     # Without such a track any name will do: the transfer says what is wrong.
-    return tracks[track]["copy_extension"] if track < len(tracks) else "m4a"
+    return tracks[track.index]["copy_extension"] if track.index < len(tracks) else "m4a"

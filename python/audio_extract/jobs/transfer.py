@@ -21,7 +21,7 @@ from audio_extract.jobs.chunk_folder import ChunkFolder
 from audio_extract.jobs.more_outputs import MoreOutputs
 from audio_extract.jobs.recorder import Recorder, Task, ids
 from audio_extract.jobs.sound_wanted import wanted_sounds
-from audio_extract.normalization import loudness_for
+from audio_extract.measuring import shaping_for
 from audio_extract.sources.base import Recording
 from audio_extract.tracker import LeaseLostError, RetryPolicy, State
 
@@ -397,8 +397,16 @@ class TransferJob:
 
             def audio(sound: WantedSound) -> Audio:
                 bare = sound.request(tags, {})
-                loudness = loudness_for(engine_source, bare, sound.format.normalize, ffmpeg, active.cancel)
-                return sound.request(tags, loudness or {})
+                shaping = shaping_for(
+                    engine_source,
+                    bare,
+                    ffmpeg,
+                    normalize=sound.format.normalize,
+                    trim=plan.silence(self.settings) if sound.format.trim_silence else None,
+                    token=source.token_provider(),
+                    cancel=active.cancel,
+                )
+                return sound.request(tags, shaping or {})
 
             outputs: list[OutputSpec] = [
                 {"sink": task.more.sink(place), "audio": audio(place.wanted)} for place in task.missing

@@ -30,7 +30,7 @@ def event(ending: Ending, source: str) -> dict[str, Any]:
     if kind == "failed":
         data["message"] = ending.text
         data["next_attempt_at"] = ending.next_attempt_at.isoformat() if ending.next_attempt_at else None
-    for name in ("outputs", "chunks"):
+    for name in ("outputs", "chunks", "companions"):
         data[name] = [dict(one) for one in getattr(ending, name)] or None
     return {
         "specversion": "1.0",

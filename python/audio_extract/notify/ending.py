@@ -36,6 +36,7 @@ class Ending:
         url: Where the audio is, without a signature: ``gs://…``, or ``file:///…`` on this machine.
         link: A link that whoever has it can use, where that is asked for; it expires at `link_expires_at`.
         outputs: What stands beside the audio: name, storage_path, url, size_bytes, crc32c, audio_seconds.
+        companions: What the meeting left beside its recording: kind, name, link.
         chunks: Its pieces in order: storage_path, url, start_seconds, end_seconds, size_bytes, crc32c.
     """
 
@@ -62,6 +63,7 @@ class Ending:
     link_expires_at: datetime | None = None
     outputs: tuple[Mapping[str, Any], ...] = ()
     chunks: tuple[Mapping[str, Any], ...] = ()
+    companions: tuple[Mapping[str, Any], ...] = ()
 
 
 class Notifier(Protocol):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ffmpeg_request,
         measure_request,
         memory_limit_bytes,
+        silence,
     )
     from audio_extract.plan.formats import CONTENT_TYPES, EXTENSIONS
     from audio_extract.plan.identity import format_id, plan_id
@@ -43,6 +44,7 @@ __all__ = [
     "output_name",
     "plan_id",
     "select",
+    "silence",
 ]
 
 _MODULES = {
@@ -65,6 +67,7 @@ _MODULES = {
     "output_name": "naming",
     "plan_id": "identity",
     "select": "selection",
+    "silence": "engine_request",
 }
 
 

@@ -9,11 +9,12 @@ from audio_extract.settings.base import MIB
 if TYPE_CHECKING:
     from audio_extract.engine_types import Audio, ChunkRule, Fetch, Ffmpeg, Silence, Tags
     from audio_extract.ffmpeg import FoundFfmpeg
+    from audio_extract.plan.tracks import Chosen
     from audio_extract.settings import Settings
     from audio_extract.settings.audio_sections import AudioFormat
 
 
-def audio_request(audio: AudioFormat, track: int, tags: Tags | None = None) -> Audio:
+def audio_request(audio: AudioFormat, track: Chosen, tags: Tags | None = None) -> Audio:
     """Return what to make of the sound.
 
     Args:
@@ -29,7 +30,8 @@ def audio_request(audio: AudioFormat, track: int, tags: Tags | None = None) -> A
         "channels": audio.channel_count,
         "compression_level": audio.compression_level,
         "sample_bits": audio.sample_bits,
-        "track": track,
+        "track": track.index,
+        "mixed_tracks": track.mixed,
         "tags": tags or {},
     }
 
@@ -42,7 +44,12 @@ def measure_request(settings: Settings) -> Silence | None:
     processing = settings.processing
     if not processing.measure or processing.audio_format.codec == "copy":
         return None
-    chunks = processing.chunks
+    return silence(settings)
+
+
+def silence(settings: Settings) -> Silence:
+    """Return what counts as silence."""
+    chunks = settings.processing.chunks
     return {"threshold_db": chunks.silence_threshold_db, "least_seconds": chunks.silence_seconds}
 
 

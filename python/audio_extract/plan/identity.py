@@ -39,7 +39,12 @@ def format_id(audio: AudioFormat, chunks: ChunkRule | None = None) -> str:
         "compression_level": None if audio.codec in {"copy", "wav", "aac"} else audio.compression_level,
     }
     # Left out where there are none: what was stored before there were such settings stays what it is.
-    newer = {"chunks": chunks, "sample_bits": audio.sample_bits, "loudness_lufs": audio.normalize}
+    newer = {
+        "chunks": chunks,
+        "sample_bits": audio.sample_bits,
+        "loudness_lufs": audio.normalize,
+        "trim_silence": audio.trim_silence or None,
+    }
     meaning.update((name, value) for name, value in newer.items() if value is not None)
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

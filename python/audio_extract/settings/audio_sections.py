@@ -36,10 +36,10 @@ _OPUS_RATES: Final = frozenset({8_000, 12_000, 16_000, 24_000, 48_000})
 def _track(value: object) -> object:
     text = str(value).strip().lower()
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,2}|[a-z]{2,3}", text):
-        raise ValueError("a track's number from 0 to 63, or a language of two or three letters such as eng")
+        raise ValueError("a track's number from 0 to 63, a language such as eng, all, or mix")
     if text.isdecimal():
         if int(text) > 63:
-            raise ValueError("a track's number from 0 to 63, or a language such as eng")
+            raise ValueError("a track's number from 0 to 63, a language such as eng, all, or mix")
         return int(text)
     return text
 
@@ -60,8 +60,8 @@ class AudioFormat(Section):
     channels: int = key(1, "1 is mono, 2 is stereo. copy keeps the recording's.", ge=1, le=8)
     track: Track = key(
         0,
-        "Which audio track of a recording that has several: its number from 0, or its language as the"
-        " recording names it (eng, deu).",
+        "Which audio track of a recording that has several: its number from 0, its language as the recording"
+        " names it (eng, deu), all (each in a file of its own), or mix (all in one).",
     )
     compression_level: int | None = key(
         None, "Overrides what quality means (FFmpeg's -compression_level).", ge=0, le=12
@@ -75,6 +75,11 @@ class AudioFormat(Section):
         " any other one a gain that follows the sound; no true peak is above -1 dBTP.",
         ge=-70,
         le=-5,
+    )
+    trim_silence: bool = key(
+        False,
+        "Leave out silence at the beginning and the end (processing.chunks.silence_threshold_db), but for 0.2"
+        " seconds of it. The recording is read twice.",
     )
 
     @property
@@ -99,6 +104,19 @@ class AudioFormat(Section):
         return None if self.codec == "copy" else self.channels
 
     @model_validator(mode="after")
+    def _meant(self) -> AudioFormat:
+        if self.sample_bits is not None and self.codec != "flac":
+            raise ValueError("sample_bits: only of flac; remove it or choose codec: flac")
+        if self.codec == "copy":
+            if self.normalize is not None:
+                raise ValueError("normalize: a copy is as loud as it is; choose another codec")
+            if self.trim_silence:
+                raise ValueError("trim_silence: a copy is as long as it is; choose another codec")
+            if self.track == "mix":
+                raise ValueError("track: a copy is of one track; choose another codec, or all")
+        return self
+
+    @model_validator(mode="after")
     def _possible(self) -> AudioFormat:
         rate = self.sample_rate_hz
         if self.codec == "opus" and rate is not None and rate not in _OPUS_RATES:
@@ -121,10 +139,6 @@ class AudioFormat(Section):
                 raise ValueError(f"bitrate: at this sample_rate mp3 knows {choices}")
             if self.channels > 2:
                 raise ValueError("channels: mp3 has 1 or 2")
-        if self.sample_bits is not None and self.codec != "flac":
-            raise ValueError("sample_bits: only of flac; remove it or choose codec: flac")
-        if self.normalize is not None and self.codec == "copy":
-            raise ValueError("normalize: a copy is as loud as it is; choose another codec")
         return self
 
 

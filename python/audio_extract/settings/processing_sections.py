@@ -89,6 +89,11 @@ class Processing(Section):
         True,
         "Measure loudness (EBU R128), silence and waveform on the way; not of a copy, which is not decoded.",
     )
+    companions: Literal["off", "links", "text"] = key(
+        "links",
+        "Transcript, notes, chat and captions that stand beside a recording: off, links (they are noted and"
+        " shown), text (they are copied beside the audio too).",
+    )
     ffmpeg: Ffmpeg = key(Ffmpeg, "The FFmpeg program.")
 
     @model_validator(mode="after")

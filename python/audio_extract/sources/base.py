@@ -7,10 +7,10 @@ remembers nothing between two runs (``tracker``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from audio_extract.credentials import TokenProvider
@@ -61,6 +61,27 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another file in the folder of a recording.
+
+    Attributes:
+        source_id: As of a recording.
+        name: File name without folders.
+        mime_type: As the source says; None where it does not.
+        created_at: With time zone UTC.
+        size_bytes: None where the source does not know it, as of documents.
+        web_link: Page where a person can look at it.
+    """
+
+    source_id: str
+    name: str
+    mime_type: str | None
+    created_at: datetime
+    size_bytes: int | None = None
+    web_link: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """What is new since a cursor.
 
@@ -104,6 +125,10 @@ class SourceCheck:
     account: str | None
     recordings: int
     newest_at: datetime | None = None
+
+
+#: No text of a meeting is larger.
+MOST_TEXT_BYTES: Final = 10_000_000
 
 
 class Source(Protocol):
@@ -169,6 +194,22 @@ class Source(Protocol):
 
     def engine_source(self, recording: Recording) -> HttpSource | FileSource:
         """How the engine reads a recording."""
+        ...
+
+    def neighbours(self, recording: Recording, title: str) -> Sequence[Neighbour]:
+        """Other files in a recording's folder whose names begin with a title.
+
+        Raises:
+            AudioExtractError: As :meth:`check`.
+        """
+        ...
+
+    def text_of(self, neighbour: Neighbour) -> str:
+        """What stands in such a file, as text.
+
+        Raises:
+            AudioExtractError: It cannot be read, or is larger than any text of a meeting.
+        """
         ...
 
     def token_provider(self) -> TokenProvider | None:

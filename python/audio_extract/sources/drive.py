@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote
 
 from audio_extract.exceptions import (
     AudioExtractError,
     ConfigurationError,
+    MediaError,
     NotFoundError,
     PermissionDeniedError,
     SourceChangedError,
 )
-from audio_extract.sources.base import Changes, Recording, SourceCheck
+from audio_extract.sources.base import MOST_TEXT_BYTES, Changes, Neighbour, Recording, SourceCheck
 from audio_extract.sources.drive_changes import DriveFeed
 from audio_extract.sources.drive_cursor import MY_DRIVE, DriveCursor
 from audio_extract.sources.drive_files import REVISION_FIELDS, is_current, recording_of
@@ -36,6 +38,15 @@ if TYPE_CHECKING:
 _Problems: TypeAlias = tuple[AudioExtractError, ...]
 #: The folders themselves are looked at again after this long, although the change feed is read meanwhile.
 _FOLDERS_SECONDS = 900.0
+#: Kinds of Google's own documents, which are exported and not downloaded.
+_GOOGLES = "application/vnd.google-apps."
+#: Enough to find what has a title; Drive looks for the beginnings of words.
+_SEARCHED_LETTERS = 60
+
+
+def _quoted(text: str) -> str:
+    """Write a text as Drive's search takes it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 class DriveSource:
@@ -198,6 +209,49 @@ class DriveSource:
             "sha256": recording.sha256,
             "name": recording.name,
         }
+
+    def neighbours(self, recording: Recording, title: str) -> Sequence[Neighbour]:
+        """Other files in a recording's folder whose names begin with a title; the first hundred."""
+        if recording.folder_id is None or not title:
+            return []
+        query = f"{_quoted(recording.folder_id)} in parents and trashed = false and name contains "
+        answer = self._client.call(
+            lambda api: api.files().list(
+                q=query + _quoted(title[:_SEARCHED_LETTERS]),
+                fields="files(id,name,mimeType,createdTime,size,webViewLink)",
+                pageSize=100,
+                supportsAllDrives=True,
+                includeItemsFromAllDrives=True,
+            ),
+            f"what belongs to {recording.name!r}",
+        )
+        return [
+            Neighbour(
+                source_id=one["id"],
+                name=one["name"],
+                mime_type=one.get("mimeType"),
+                created_at=datetime.fromisoformat(one["createdTime"]),
+                size_bytes=int(one["size"]) if "size" in one else None,
+                web_link=one.get("webViewLink"),
+            )
+            for one in answer.get("files", ())
+            if one["id"] != recording.source_id
+        ]
+
+    def text_of(self, neighbour: Neighbour) -> str:
+        """What stands in a document of Google's, or in a text file."""
+        if (neighbour.size_bytes or 0) > MOST_TEXT_BYTES:
+            raise MediaError(f"{neighbour.name!r} is larger than any text of a meeting")
+        is_document = (neighbour.mime_type or "").startswith(_GOOGLES)
+        content = self._client.call(
+            lambda api: (
+                api.files().export_media(fileId=neighbour.source_id, mimeType="text/plain")
+                if is_document
+                else api.files().get_media(fileId=neighbour.source_id, supportsAllDrives=True)
+            ),
+            repr(neighbour.name),
+        )
+        return bytes(content).decode("utf-8-sig", "replace")
 
     def token_provider(self) -> TokenProvider | None:
         """What the engine asks for access tokens."""

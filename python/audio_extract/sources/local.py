@@ -19,21 +19,23 @@ from typing import TYPE_CHECKING, Literal
 from audio_extract.exceptions import (
     AudioExtractError,
     ConfigurationError,
+    MediaError,
     NotFoundError,
     PermissionDeniedError,
     SourceChangedError,
     TransientError,
 )
-from audio_extract.sources.base import Changes, Recording, SourceCheck
+from audio_extract.sources.base import MOST_TEXT_BYTES, Changes, Neighbour, Recording, SourceCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from audio_extract.credentials import TokenProvider
     from audio_extract.engine_types import FileSource
     from audio_extract.sources.folder_watch import FolderWatch
 
 _SETTING = "sources.local.path"
+_MOST_NEIGHBOURS = 100
 #: Names that programs give files they have not finished; hidden files (with a dot first) are left out too.
 TEMPORARY_SUFFIXES = (
     ".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".filepart", ".swp", "~",
@@ -155,6 +157,39 @@ class LocalSource:
     def engine_source(self, recording: Recording) -> FileSource:
         """How the engine reads a file."""
         return {"kind": "file", "path": str(self._path(recording.source_id)), "name": recording.name}
+
+    def neighbours(self, recording: Recording, title: str) -> Sequence[Neighbour]:
+        """Other files in a recording's folder whose names begin with a title; the first hundred."""
+        path = self._path(recording.source_id)
+        found: list[Neighbour] = []
+        try:
+            with os.scandir(path.parent) as entries:
+                for entry in entries:
+                    if not entry.name.startswith(title) or entry.name == path.name or not entry.is_file():
+                        continue
+                    status = entry.stat()
+                    found.append(
+                        Neighbour(
+                            source_id=str(PurePosixPath(recording.source_id).with_name(entry.name)),
+                            name=entry.name,
+                            mime_type=mimetypes.guess_type(entry.name)[0],
+                            created_at=datetime.fromtimestamp(status.st_mtime, UTC),
+                            size_bytes=status.st_size,
+                        )
+                    )
+        except OSError as error:
+            raise _failure(error, path.parent) from error
+        return sorted(found, key=lambda one: one.name)[:_MOST_NEIGHBOURS]
+
+    def text_of(self, neighbour: Neighbour) -> str:
+        """What stands in a text file."""
+        path = self._path(neighbour.source_id)
+        if (neighbour.size_bytes or 0) > MOST_TEXT_BYTES:
+            raise MediaError(f"{path} is larger than any text of a meeting")
+        try:
+            return path.read_bytes()[:MOST_TEXT_BYTES].decode("utf-8-sig", "replace")
+        except OSError as error:
+            raise _failure(error, path) from error
 
     def watch(self, on_change: Callable[[], object]) -> FolderWatch:
         """Hear of changes in the folder."""

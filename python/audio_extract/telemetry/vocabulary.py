@@ -24,6 +24,7 @@ EVENTS: Final[dict[str, str]] = {
     "folder.unseen": "A folder or file cannot be read and is left out; said once.",
     "health.changed": "A component began or ceased to work.",
     "job.crashed": "Something that runs at intervals failed unexpectedly: a mistake of the program.",
+    "companions.failed": "Transcript, notes or chat of a recording could not be found or copied; its audio is stored.",
     "job.failed": "Something that runs at intervals failed; it runs again at its time.",
     "lease.claim_failed": "A recording could not be taken because the database did not answer; it is due still.",
     "lease.recovered": "Workers ended without a word; their recordings are due again, or given up after too many crashes.",

@@ -166,6 +166,7 @@ class Claims:
         adopted: bool = False,
         chunks: Sequence[StoredChunk] = (),
         outputs: Sequence[StoredOutput] = (),
+        companions: Sequence[Mapping[str, str]] | None = None,
         revision: str | None = None,
         trace_id: str | None = None,
     ) -> None:
@@ -180,6 +181,7 @@ class Claims:
             adopted: Whether the object was there already.
             chunks: The pieces, when the audio was split.
             outputs: What else stands beside the audio.
+            companions: What the meeting left beside its recording; None: nobody looked.
             revision: Which content was transferred, when it is not the claim's.
             trace_id: The transfer's trace.
 
@@ -199,6 +201,8 @@ class Claims:
                 **facts, **_NO_ERROR, "plan_id": plan_id, "completed_revision": revision or claim.revision,
                 "processed_at": now, "attempts": claim.attempt, "failures": 0, "priority": 0,
             }  # fmt: skip
+            if companions is not None:
+                values["companions"] = list(companions)
             history.move(
                 connection,
                 row,

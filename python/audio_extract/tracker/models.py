@@ -86,6 +86,8 @@ recordings = Table(
     Column("last_transfer_id", RowId),
     # What a person asked to have beside the audio, as in `processing.outputs`.
     Column("wanted_outputs", JsonText),
+    # Transcript, notes, chat: kind, name and link of each.
+    Column("companions", JsonText),
     # Who works on it. The fence grows with each claim: an old holder's writes no longer match.
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("lease_owner", AnyText),

@@ -381,6 +381,13 @@ class Queries:
             for row in rows
         ]
 
+    def companions_of(self, recording_id: str) -> list[dict[str, str]]:
+        """Return kind, name and link of what the meeting left beside its recording."""
+        number = row_id(recording_id)
+        query = select(recordings.c.companions).where(recordings.c.id == number)
+        with self._database.read() as connection:
+            return list(connection.scalar(query) or ())
+
     def outputs_of(self, recording_id: str) -> list[StoredOutput]:
         """Return what else is stored of a recording beside its audio, by name."""
         number = row_id(recording_id)

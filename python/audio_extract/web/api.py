@@ -136,6 +136,7 @@ class Api:
                 {**values_of(one), "url": f"{given.request.base_url}recordings/{row.id}/outputs/{one.name}"}
                 for one in tracker.outputs_of(row.id)
             ],
+            "companions": [{"link": None, **one} for one in tracker.companions_of(row.id)],
         }
         return Reply(schemas.RecordingDetails.model_validate(values))
 

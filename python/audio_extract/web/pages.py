@@ -168,6 +168,7 @@ class Pages:
             sound=last_sound(attempts),
             chunks=tracker.chunks_of(row.id),
             outputs=tracker.outputs_of(row.id),
+            companions=tracker.companions_of(row.id),
             presets=list(PRESETS),
             trace_url=_trace_url(self._dashboard.trace_url, row.trace_id),
             trail=tracker.audit(row.id),

@@ -200,6 +200,14 @@ class StoredBeside(Answer):
     url: str = Field(description="Leads through this server to it; does not expire.")
 
 
+class Companion(Answer):
+    """What a meeting left beside its recording."""
+
+    kind: Literal["transcript", "notes", "chat", "captions"]
+    name: str = Field(description="In the source.")
+    link: str | None = Field(description="Where a person can look at it.")
+
+
 class RecordingDetails(Recording):
     """One recording with everything that happened to it, oldest first."""
 
@@ -207,6 +215,7 @@ class RecordingDetails(Recording):
     audit: list[Happened]
     chunks: list[Chunk]
     outputs: list[StoredBeside]
+    companions: list[Companion]
 
 
 class Stats(Answer):

@@ -218,6 +218,12 @@ pub struct AudioSpec {
     /// Index among the audio tracks.
     #[serde(default)]
     pub track: u32,
+    /// All of so many tracks (2 or more) in one, none of them louder than full scale; `track` then means nothing.
+    #[serde(default)]
+    pub mixed_tracks: u32,
+    /// Only the samples from the first to before the second, at `sample_rate_hz` (else the recording's rate).
+    #[serde(default)]
+    pub clip: Option<(u64, u64)>,
     /// What the file says of itself.
     #[serde(default)]
     pub tags: Tags,

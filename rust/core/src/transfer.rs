@@ -23,7 +23,7 @@ use crate::error::{EngineError, ErrorCode, Result};
 use crate::mp4::{self, AudioPlan, Indexed, Movie, PlanRefusal};
 use crate::pool::{Piece, Pool};
 use crate::progress::{Phase, Progress};
-use crate::request::{Codec, SourceSpec, Strategy, TransferReport, TransferRequest};
+use crate::request::{AudioSpec, Codec, SourceSpec, Strategy, TransferReport, TransferRequest};
 use crate::sink::{End, Sink};
 use crate::source::{Estimates, FileSource, HttpOptions, HttpSource, IndexReader, Skip, Source};
 use crate::spill::Spill;
@@ -317,11 +317,15 @@ impl Run {
         let index = self.budget.acquire_at_most(movie.retained_bytes()).await;
         let ffmpeg = self.ffmpeg_version().await?;
         for one in &self.request.outputs {
-            if let Err(PlanRefusal::Impossible(error)) = movie.audio_plan(one.audio.track as usize) {
+            if one.audio.mixed_tracks == 0
+                && let Err(PlanRefusal::Impossible(error)) = movie.audio_plan(one.audio.track as usize)
+            {
                 return Err(named(error));
             }
         }
-        let plan = if self.request.outputs.iter().all(|one| one.audio.track == self.request.audio.track) {
+        let is_one_track =
+            |audio: &AudioSpec| audio.mixed_tracks == 0 && audio.track == self.request.audio.track;
+        let plan = if self.request.all_outputs().all(|(audio, _, _)| is_one_track(audio)) {
             movie.audio_plan(track)
         } else {
             Err(PlanRefusal::Fallback { reason: "outputs of several tracks are wanted".to_owned() })

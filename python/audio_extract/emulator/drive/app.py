@@ -82,6 +82,8 @@ class DriveEmulator(DriveState, Emulator):
         if path == "/drive/v3/files":
             return {"GET": "drive.list", "POST": "drive.create"}.get(request.method, "drive.other")
         if path.startswith("/drive/v3/files/"):
+            if path.endswith("/export"):
+                return "drive.export"
             if request.method == "GET":
                 return "drive.media" if request.query_params.get("alt") == "media" else "drive.get"
             return {"PATCH": "drive.update", "DELETE": "drive.delete"}.get(request.method, "drive.other")
@@ -99,6 +101,7 @@ class DriveEmulator(DriveState, Emulator):
         return [
             Route("/drive/v3/about", self._about, methods=["GET"]),
             Route("/drive/v3/files", self._list, methods=["GET"]),
+            Route("/drive/v3/files/{file_id}/export", self._export, methods=["GET"]),
             Route("/drive/v3/files/{file_id}", self._get, methods=["GET"]),
             *WriteApi(self, self.uploads, self.directory, self.check).routes(),
             Route("/drive/v3/changes/startPageToken", self._start_page_token, methods=["GET"]),
@@ -137,6 +140,23 @@ class DriveEmulator(DriveState, Emulator):
         if request.query_params.get("alt") == "media":
             return self._media(request, seen.item)
         return _answer(request, seen.to_json(), "File", "kind,id,name,mimeType")
+
+    async def _export(self, request: Request) -> Response:
+        """A document as text: https://developers.google.com/workspace/drive/api/reference/rest/v3/files/export."""
+        self._authorise(request)
+        # Unlike the other methods it knows no supportsAllDrives.
+        seen = self.seen(request.path_params["file_id"])
+        if seen is None:
+            raise GoogleError("fileNotFound", request.path_params["file_id"])
+        if not seen.item.mime_type.startswith(GOOGLE_TYPES) or seen.item.content is None:
+            raise GoogleError("fileNotExportable")
+        if request.query_params.get("mimeType") != "text/plain":
+            raise GoogleError(
+                "badRequest", "The requested conversion is not supported.", location="convertTo"
+            )
+        return media_response(
+            request, seen.item.content, media_type="text/plain", etag=seen.item.etag, headers={}
+        )
 
     def _find(self, request: Request, file_id: str) -> SeenItem:
         seen = self.seen(file_id)

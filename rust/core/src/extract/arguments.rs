@@ -52,6 +52,10 @@ const fn flac_level(quality: Quality) -> u32 {
     }
 }
 
+/// What the sound of an output is called between mixing and encoding: each of one child has its own.
+const MAIN: &str = "main";
+const MEASURED: &str = "measured";
+
 /// The arguments, without the program.
 pub(crate) fn extraction(input: &Input, audio: &AudioSpec, track: u32) -> Vec<String> {
     filtered(input, audio, track, None)
@@ -80,9 +84,9 @@ const PCM: &[&str] =
     &["-vn", "-sn", "-dn", "-map_metadata", "-1", "-c:a", "pcm_f32le", "-f", "wav", "-flush_packets", "0"];
 
 /// The arguments of one more output of a child, but for the name of its pipe; `codec_name`: of what is copied.
-pub(crate) fn beside(audio: &AudioSpec, track: u32, codec_name: Option<&str>) -> Vec<String> {
+pub(crate) fn beside(audio: &AudioSpec, track: u32, number: usize, codec_name: Option<&str>) -> Vec<String> {
     let mut list = Vec::with_capacity(32);
-    output(&mut list, audio, track, None);
+    output(&mut list, audio, track, &format!("beside{number}"), None);
     if let Some(name) = codec_name.filter(|_| audio.codec == Codec::Copy) {
         list.extend(copy_container(name).iter().copied().chain(["-flush_packets", "0"]).map(str::to_owned));
     }
@@ -92,11 +96,9 @@ pub(crate) fn beside(audio: &AudioSpec, track: u32, codec_name: Option<&str>) ->
 /// The arguments of an output that decodes the track to what [`PCM`] says, but for the name of its pipe: the samples
 /// that an encoder of `audio` gets.
 pub(crate) fn measured(audio: &AudioSpec, track: u32) -> Vec<String> {
-    let mut list = vec!["-map".to_owned(), format!("0:a:{track}")];
+    let mut list = Vec::with_capacity(24);
+    sound(&mut list, audio, track, MEASURED, None);
     if audio.codec != Codec::Copy {
-        if let Some(shaping) = shaping(audio) {
-            list.extend(["-af".to_owned(), shaping.trim_end_matches(',').to_owned()]);
-        }
         let options = [("-ar", audio.sample_rate_hz), ("-ac", audio.channels)];
         for (name, value) in options {
             list.extend(value.map(|value| [name.to_owned(), value.to_string()]).into_iter().flatten());
@@ -128,34 +130,49 @@ fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>)
             add(&[&format!("file:{path}")]);
         }
     }
-    output(&mut list, audio, track, filters);
+    output(&mut list, audio, track, MAIN, filters);
     if audio.codec != Codec::Copy {
         list.push("pipe:1".to_owned());
     }
     list
 }
 
+/// Which sound, and what is done to it: `-map`, and `-af` or, where tracks are mixed, a graph of its own.
+fn sound(list: &mut Vec<String>, audio: &AudioSpec, track: u32, label: &str, filters: Option<&str>) {
+    let mut chain = shaping(audio).unwrap_or_default();
+    if filters.is_some() || (audio.clip.is_some() && audio.codec == Codec::Mp3) {
+        chain.push_str(&conversion(audio));
+    } else if let (Some(_), Some(rate)) = (audio.clip, audio.sample_rate_hz) {
+        chain.push_str(&format!("aresample={rate},"));
+    }
+    if let Some((from, to)) = audio.clip {
+        chain.push_str(&format!("atrim=start_sample={from}:end_sample={to},asetpts=N/SR/TB,"));
+    }
+    chain.push_str(filters.unwrap_or_default());
+    let chain = chain.trim_end_matches(',');
+    if audio.mixed_tracks > 1 {
+        let tracks = audio.mixed_tracks;
+        let inputs: String = (0..tracks).map(|track| format!("[0:a:{track}]")).collect();
+        let chain = if chain.is_empty() { String::new() } else { format!(",{chain}") };
+        // Of so many tracks each is so much quieter: whatever is said at once, nothing is cut off.
+        let mixed =
+            format!("amix=inputs={tracks}:duration=longest:normalize=0,volume=1/{tracks}:precision=float");
+        list.extend(["-filter_complex".to_owned(), format!("{inputs}{mixed}{chain}[{label}]")]);
+        list.extend(["-map".to_owned(), format!("[{label}]")]);
+        return;
+    }
+    list.extend(["-map".to_owned(), format!("0:a:{track}")]);
+    if !chain.is_empty() && audio.codec != Codec::Copy {
+        list.extend(["-af".to_owned(), chain.to_owned()]);
+    }
+}
+
 /// Everything of one output but the name of its pipe; of a copy its container, too, is left to others.
-fn output(list: &mut Vec<String>, audio: &AudioSpec, track: u32, filters: Option<&str>) {
+fn output(list: &mut Vec<String>, audio: &AudioSpec, track: u32, label: &str, filters: Option<&str>) {
+    sound(list, audio, track, label, filters);
     let mut add = |words: &[&str]| list.extend(words.iter().map(|word| (*word).to_owned()));
-    add(&[
-        "-map",
-        &format!("0:a:{track}"),
-        "-vn",
-        "-sn",
-        "-dn",
-        "-map_metadata",
-        "-1",
-        "-map_chapters",
-        "-1",
-    ]);
-    let shaping = shaping(audio);
-    if let Some(filters) = filters {
-        add(&["-af", &format!("{}{}{filters}", shaping.unwrap_or_default(), conversion(audio))]);
-    } else if audio.codec != Codec::Copy {
-        if let Some(shaping) = shaping {
-            add(&["-af", shaping.trim_end_matches(',')]);
-        }
+    add(&["-vn", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
+    if filters.is_none() && audio.codec != Codec::Copy {
         if let Some(rate) = audio.sample_rate_hz {
             add(&["-ar", &rate.to_string()]);
         }

@@ -75,6 +75,15 @@ impl AudioSpec {
         if self.codec == Codec::Copy && (self.gain_db.is_some() || self.loudness_lufs.is_some()) {
             return invalid("audio: a copy is as loud as it is; choose another codec".to_owned());
         }
+        if self.codec == Codec::Copy && (self.clip.is_some() || self.mixed_tracks > 0) {
+            return invalid("audio: a copy is neither cut nor mixed; choose another codec".to_owned());
+        }
+        if self.clip.is_some_and(|(from, to)| from >= to) {
+            return invalid("audio.clip: the second number has to be above the first".to_owned());
+        }
+        if self.mixed_tracks == 1 || self.mixed_tracks > 64 {
+            return invalid("audio.mixed_tracks: 2 to 64 tracks can be mixed".to_owned());
+        }
         if !self.gain_db.is_none_or(|gain| (-60.0..=60.0).contains(&gain)) {
             return invalid("audio.gain_db: -60 to 60 dB are allowed".to_owned());
         }

@@ -14,8 +14,10 @@ use crate::extract::{arguments, sniff};
 use crate::request::{AudioSpec, Codec, OutputSpec};
 
 /// What an earlier pass counted, else what the index promises at the recording's own rate.
-pub(super) fn promised(opened: &Opened, known: Option<u64>) -> Option<(u64, Option<u32>)> {
-    known.map(|samples| (samples, None)).or(opened.samples.map(|(samples, rate)| (samples, Some(rate))))
+pub(super) fn promised(audio: &AudioSpec, opened: &Opened, known: Option<u64>) -> Option<(u64, Option<u32>)> {
+    let clip = || audio.clip.map(|(from, to)| (to.saturating_sub(from), None));
+    let whole = || opened.samples.map(|(samples, rate)| (samples, Some(rate)));
+    known.map(|samples| (samples, None)).or_else(clip).or_else(whole)
 }
 
 impl Run {
@@ -23,7 +25,7 @@ impl Run {
     pub(super) async fn beside_arguments(&self, opened: &Opened) -> Result<Vec<Vec<String>>> {
         let track = |audio: &AudioSpec| if let Feed::Remux(_) = opened.feed { 0 } else { audio.track };
         let mut all = Vec::with_capacity(self.request.outputs.len() + 1);
-        for one in &self.request.outputs {
+        for (number, one) in self.request.outputs.iter().enumerate() {
             let codec = match &opened.codec_name {
                 _ if one.audio.codec != Codec::Copy => None,
                 Some(name) if one.audio.track == self.request.audio.track => Some(name.clone()),
@@ -33,7 +35,7 @@ impl Run {
                     Some(sniff::codec(&self.request.ffmpeg, head, name, one.audio.track).await?)
                 }
             };
-            all.push(arguments::beside(&one.audio, track(&one.audio), codec.as_deref()));
+            all.push(arguments::beside(&one.audio, track(&one.audio), number, codec.as_deref()));
         }
         if self.request.measure.is_some() {
             all.push(arguments::measured(&self.request.audio, track(&self.request.audio)));
@@ -43,7 +45,7 @@ impl Run {
 
     /// The MP3 head in front of an output; `known`: samples that an earlier pass counted.
     pub(super) fn mp3_wrapper(audio: &AudioSpec, opened: &Opened, known: Option<u64>) -> Option<Mp3Wrapper> {
-        let promised = promised(opened, known);
+        let promised = promised(audio, opened, known);
         (audio.codec == Codec::Mp3).then(|| Mp3Wrapper {
             head: Mp3Head::new(&audio.tags),
             promised,

@@ -87,7 +87,9 @@ impl Run {
         let (samples, rate) =
             opened.samples.or_else(|| opened.seconds.map(|seconds| roughly(seconds, 48_000)))?;
         let out_rate = audio.sample_rate_hz.unwrap_or(rate);
-        let samples = known.unwrap_or_else(|| resampled(samples, Some(rate), out_rate));
+        let whole = resampled(samples, Some(rate), out_rate);
+        let clipped = audio.clip.map(|(from, to)| to.min(whole).saturating_sub(from));
+        let samples = known.or(clipped).unwrap_or(whole);
         let bitrate = u64::from(audio.bitrate_bps.unwrap_or(arguments::MP3_BITRATE));
         let material = Material {
             samples,
@@ -172,7 +174,8 @@ impl Run {
         let eager = cut.map_or(0.0, |(_, room)| room.eager);
         let (pieces, drive) = self.fetch_for_encoders(opened, &digest, eager);
         let silences = Silences::default();
-        targets.promise(|output| promised(opened, known(output)));
+        let audio_of = |output: usize| self.request.all_outputs().nth(output).map(|(audio, _, _)| audio);
+        targets.promise(|output| promised(audio_of(output)?, opened, known(output)));
         let Targets { main, more } = targets;
         let mut out = Out {
             mp3: Self::mp3_wrapper(audio, opened, known(0)),

@@ -16,6 +16,7 @@ ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Apply."""
     op.add_column("recordings", sa.Column("wanted_outputs", sa.Text()))
+    op.add_column("recordings", sa.Column("companions", sa.Text()))
     op.create_table(
         "outputs",
         sa.Column("recording_id", ROW_ID, nullable=False),
@@ -38,4 +39,5 @@ def downgrade() -> None:
     """Take back."""
     op.drop_index("ix_outputs_object_name", table_name="outputs")
     op.drop_table("outputs")
+    op.drop_column("recordings", "companions")
     op.drop_column("recordings", "wanted_outputs")

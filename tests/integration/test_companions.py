@@ -1,0 +1,108 @@
+"""Transcript, notes and chat of a meeting: found beside the recording, and copied where that is wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audio_extract.emulator.faults import Answer
+from audio_extract.plan.companions import DOCUMENT
+from support.engine import make_recording
+from support.service import BUCKET, World, world
+
+NAME = "Weekly sync (2025-02-28 at 12:00 GMT)"
+AUDIO = "dev/2025/02/Weekly sync_2025-02-28_12-00_audio"
+SAID = "Ann: Guten Tag – hello\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, ffmpeg: Path) -> Iterator[World]:
+    with world(tmp_path) as found:
+        found.add(make_recording(tmp_path / "meeting.mp4", ffmpeg, seconds=3), f"{NAME}.mp4")
+        add_text(found, f"{NAME} - Transcript", SAID, mime_type=DOCUMENT)
+        add_text(found, f"{NAME} - Chat.txt", "12:00 Ann: it's late\n")
+        add_text(
+            found, "Weekly sync (2025-02-21 at 12:00 GMT) - Transcript", "another week", mime_type=DOCUMENT
+        )
+        yield found
+
+
+def add_text(here: World, name: str, text: str, **values: Any) -> str:
+    return here.drive.emulator.add_file(text.encode(), name=name, parent=here.folder, **values)
+
+
+def only_row(service: Any) -> Any:
+    return next(row for row in service.tracker.listing().rows if row.status == "completed")
+
+
+def test_links_are_noted_without_being_asked_for(here: World) -> None:
+    with here.service() as service:
+        assert service.run_once().completed == 1
+        found = service.tracker.companions_of(only_row(service).id)
+    assert [(one["kind"], one["name"]) for one in sorted(found, key=lambda one: one["kind"])] == [
+        ("chat", f"{NAME} - Chat.txt"),
+        ("transcript", f"{NAME} - Transcript"),
+    ]
+    assert all(one["link"].startswith("https://") for one in found)
+    assert here.objects() == [f"{AUDIO}.mp3"]
+
+
+def test_texts_are_copied_beside_the_audio_once(here: World, tmp_path: Path) -> None:
+    settings = {"processing": {"companions": "text"}}
+    with here.service(settings) as service:
+        assert service.run_once().completed == 1
+        outputs = service.tracker.outputs_of(only_row(service).id)
+        assert [one.name for one in outputs] == ["chat", "transcript"]
+    assert sorted(here.objects()) == [f"{AUDIO}.mp3", f"{AUDIO}_chat.txt", f"{AUDIO}_transcript.txt"]
+    stored = here.storage.emulator.find(BUCKET, f"{AUDIO}_transcript.txt")
+    assert stored is not None
+    assert stored.read().decode() == SAID
+    assert stored.content_type == "text/plain; charset=utf-8"
+    generation = stored.generation
+    with here.service(settings) as service:
+        row = only_row(service)
+        service.tracker.retry([row.id], here.now, completed=True, outputs=[{"name": "wav", "codec": "wav"}])
+        assert service.run_once().completed == 1
+        assert len(service.tracker.outputs_of(row.id)) == 3
+    assert here.storage.emulator.object(BUCKET, f"{AUDIO}_transcript.txt").generation == generation
+
+
+def test_a_folder_of_this_machine_has_them_too(tmp_path: Path, ffmpeg: Path) -> None:
+    from support.cli import run_cli
+
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    make_recording(folder / "Budget.mp4", ffmpeg, seconds=2)
+    (folder / "Budget.vtt").write_text("WEBVTT\n", "utf-8")
+    (folder / "Other.vtt").write_text("WEBVTT\n", "utf-8")
+    env = {
+        "AUDIO_EXTRACT__SOURCES__LOCAL__PATH": str(folder),
+        "AUDIO_EXTRACT__SOURCES__LOCAL__SETTLE_SECONDS": "0",
+        "AUDIO_EXTRACT__STORAGE__TYPE": "local",
+        "AUDIO_EXTRACT__STORAGE__LOCAL__PATH": str(tmp_path / "audio"),
+        "AUDIO_EXTRACT__PROCESSING__COMPANIONS": "text",
+        "AUDIO_EXTRACT__MONITORING__DATABASE_PATH": str(tmp_path / "audio.db"),
+        "AUDIO_EXTRACT__MONITORING__NOTIFICATIONS__FILE__PATH": str(tmp_path / "events.jsonl"),
+    }
+    done = run_cli("once", "-q", cwd=tmp_path, env=env)
+    assert done.code == 0, done.err
+    (text,) = (tmp_path / "audio").rglob("*.txt")
+    assert text.name.endswith("_audio_captions.txt")
+    assert text.read_text("utf-8") == "WEBVTT\n"
+    (event,) = (json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines())
+    assert event["data"]["companions"] == [{"kind": "captions", "name": "Budget.vtt"}]
+
+
+def test_drive_that_refuses_them_leaves_the_audio_stored(
+    here: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    here.drive.emulator.faults.add(Answer(reason="forbidden"), kind="drive.export")
+    with here.service({"processing": {"companions": "text"}}) as service:
+        assert service.run_once().completed == 1
+        row = only_row(service)
+    assert row.storage_path == f"{AUDIO}.mp3"
+    assert "what belongs to" in caplog.text
