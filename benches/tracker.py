@@ -130,6 +130,8 @@ def questions(tracker: Tracker) -> Iterator[tuple[str, Callable[[int], object], 
         cursor = tracker.listing(limit=500, cursor=cursor).next_cursor
     yield "list, first page", lambda _: tracker.listing(limit=100), 100, LIST
     yield "list, after 10,000", lambda _: tracker.listing(limit=100, cursor=cursor), 100, LIST
+    failed = [State.FAILED, State.QUARANTINED]
+    yield "list of what failed", lambda _: tracker.listing(states=failed, limit=100), 100, LIST
     yield "list of one state", lambda _: tracker.listing(states=[State.SKIPPED], limit=100), 100, LIST
     yield "recent, 7 days", lambda _: tracker.recent(NOW, days=7, limit=100), 100, LIST
     yield "failed", lambda _: tracker.failed(limit=100), 100, LIST

@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--destination", choices=DESTINATIONS, default="bucket", help="with --at")
     parser.add_argument("--faults", action="store_true", help="with --at: the network fails too")
     parser.add_argument("--trashes", action="store_true", help="with --at: a recording is gone then")
+    parser.add_argument("--outputs", action="store_true", help="with --at: more than the audio is made")
     options = parser.parse_args()
     seed = SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     databases = tuple(options.database or ("sqlite", "postgresql"))
@@ -41,6 +42,7 @@ def main() -> int:
             destination=options.destination,
             faults=options.faults,
             trashes=options.trashes,
+            outputs=options.outputs,
             seed=seed,
         )
         plans = iter([again] * options.rounds)

@@ -15,6 +15,7 @@ from audio_extract.tracker.states import State
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from audio_extract.tracker import StoredOutput
     from chaos.watched import WatchedStorage
 
 _UNFINISHED = frozenset({State.PENDING, State.IN_PROGRESS, State.FAILED, State.DISCOVERED})
@@ -65,6 +66,8 @@ def judge(
     destination: Destination,
     expected: Mapping[str, tuple[str, set[State]]],
     sounds: dict[str, bytes],
+    *,
+    outputs: bool = False,
 ) -> Iterator[str]:
     """Say what is not as it must be.
 
@@ -73,6 +76,7 @@ def judge(
         destination: Where audio went.
         expected: Of each recording its id and where it may have ended.
         sounds: The audio that each must give, without the tag that names it; what is not known yet is added.
+        outputs: Something has to stand beside the audio of each.
     """
     stored = destination.audio()
     known: set[str] = set()
@@ -94,6 +98,11 @@ def judge(
             sound = _without_tag(content)
             if sounds.setdefault(name, sound) != sound:
                 yield f"{name}: {row.storage_path} is not the audio of that recording"
+            beside = tracker.outputs_of(row.id)
+            if bool(beside) != outputs:
+                yield f"{name}: beside its audio stand {beside}"
+            known |= {one.object_name for one in beside}
+            yield from (wrong for one in beside for wrong in _beside(name, one, stored, sounds))
         unfinished = {state: count for state, count in tracker.counts().items() if state in _UNFINISHED}
         if any(unfinished.values()):
             yield f"unfinished: {unfinished}"
@@ -102,12 +111,27 @@ def judge(
     yield from (f"left behind: {name}" for name in destination.leftovers())
 
 
+def _beside(
+    name: str, one: StoredOutput, stored: Mapping[str, bytes], sounds: dict[str, bytes]
+) -> Iterator[str]:
+    content = stored.get(one.object_name)
+    if content is None or (one.crc32c, one.size_bytes) != (_crc32c(content), len(content)):
+        yield f"{name}: {one.object_name} is not what the database says it is"
+    elif sounds.setdefault(f"{name} {one.name}", _samples(content)) != _samples(content):
+        yield f"{name}: {one.object_name} is not the sound of that recording"
+
+
 def _is_log(name: str) -> bool:
     return "/metadata/" in f"/{name}"
 
 
 def _is_audio(name: str) -> bool:
-    return name.endswith("_audio.mp3") and not _is_log(name)
+    return name.endswith(("_audio.mp3", "_audio_plain.wav")) and not _is_log(name)
+
+
+def _samples(content: bytes) -> bytes:
+    """A WAV without its head, which names the recording."""
+    return content.partition(b"data")[2]
 
 
 def _without_tag(content: bytes) -> bytes:

@@ -45,6 +45,10 @@ FAULTS: tuple[tuple[str, Action], ...] = (
 )
 
 
+#: What some rounds make beside the audio.
+PLAIN = {"name": "plain", "codec": "wav", "sample_rate": 8_000}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What happens in a round.
@@ -56,6 +60,7 @@ class Plan:
         faults: Whether the network fails too.
         trashes: Whether a recording is gone before the service is started again.
         seed: Of everything that is drawn.
+        outputs: Whether something is made beside the audio.
     """
 
     points: tuple[str | None, ...]
@@ -64,13 +69,15 @@ class Plan:
     faults: bool
     seed: int
     trashes: bool = False
+    outputs: bool = False
 
     def __str__(self) -> str:
         """For a person."""
         points = ", then ".join(point or "a random moment" for point in self.points) or "nothing"
         faults = ", network faults" if self.faults else ""
         gone = ", then a recording is trashed" if self.trashes else ""
-        return f"{points}{gone} ({self.database}, {self.destination}{faults})"
+        more = ", several outputs" if self.outputs else ""
+        return f"{points}{gone} ({self.database}, {self.destination}{faults}{more})"
 
     def command(self) -> str:
         """How to do it again."""
@@ -78,7 +85,8 @@ class Plan:
         faults = " --faults" if self.faults else ""
         where = f"--database {self.database} --destination {self.destination}"
         gone = " --trashes" if self.trashes else ""
-        return f"--rounds 1 {where}{faults}{gone}{points} --seed {self.seed}"
+        more = " --outputs" if self.outputs else ""
+        return f"--rounds 1 {where}{faults}{gone}{more}{points} --seed {self.seed}"
 
 
 @dataclass(slots=True)
@@ -294,6 +302,7 @@ class Round:
                 "max_parallel_downloads": 2,
                 "temp_directory": str(self._temporary),
                 "audio_format": {"sample_rate": 48_000, "channels": 2, "bitrate": "320k"},
+                "outputs": [PLAIN] if self._plan.outputs else [],
             },
             "transfer": {"range_size_mb": 0.25, "stall_timeout_seconds": 5},
             "upload": {"chunk_size_mb": 0.25},
@@ -310,7 +319,8 @@ class Round:
         )
         expected = {name: (self._files[name], state) for name, state in states.items()}
         wrong = self._verdict.wrong
-        wrong += judge(self._url, destination, expected, self._kitchen.sounds)
+        sounds, outputs = self._kitchen.sounds, self._plan.outputs
+        wrong += judge(self._url, destination, expected, sounds, outputs=outputs)
         wrong += [f"left behind: {path}" for path in self._temporary.iterdir()]
         wrong += [f"still running: {command}" for command in left_after(self._life_name)]
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Every so many rounds are killed at random moments.
 _RANDOM_EVERY = 8
+#: The part of the rounds that make more than the audio.
+_WITH_OUTPUTS = 0.4
 #: Before these a whole life has passed, after which there is nothing to be killed at a second time.
 _LAST = frozenset(str(event) for event, prelude in PRELUDES.items() if prelude not in {"killed", "stopped"})
 _TWICE = tuple(point for point in POINTS if point.partition(" ")[2] not in {*PRELUDES, "recorded"})
@@ -47,6 +49,7 @@ def schedule(
             # What a service had received but not answered may still come to be after that.
             trashes=not needs_bucket and number % 4 == 2 and not _has_prelude(points),
             seed=random.randrange(1 << 32),
+            outputs=random.random() < _WITH_OUTPUTS,
         )
 
 

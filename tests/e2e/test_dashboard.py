@@ -19,6 +19,7 @@ from audio_extract import _engine
 from audio_extract.cli.serving import web_server
 from audio_extract.emulator.faults import Answer
 from audio_extract.jobs import Service
+from audio_extract.plan.companions import DOCUMENT
 from support.engine import make_recording, wait_until
 from support.service import BUCKET, World, world
 
@@ -151,6 +152,40 @@ def test_the_download_has_the_objects_name_and_bytes(
             assert found.value.suggested_filename == "Weekly Sync_2025-02-28_10-00_audio.mp3"
         [audio] = here.objects()
         assert _engine.crc32c_file(str(file))[0] == here.storage.emulator.object(BUCKET, audio).crc32c
+
+
+def test_one_more_output_is_made_from_the_page_and_plays(
+    browser: Browser, here: World, recording: Path
+) -> None:
+    here.add(recording, GOOD)
+    transcript = GOOD.replace("Recording.mp4", "Transcript")
+    here.drive.emulator.add_file(b"Ann: hello", name=transcript, parent=here.folder, mime_type=DOCUMENT)
+    with running(here) as stage:
+        assert wait_until(lambda: stage.stored() == 1, 30)
+        [audio] = here.objects()
+        generation = here.storage.emulator.object(BUCKET, audio).generation
+        with visit(browser, stage) as seen:
+            page = seen.page
+            # A picture of its sound stands in the list.
+            expect(row(page, GOOD).locator("svg.wave path")).to_have_count(1)
+            row(page, GOOD).get_by_role("link", name=GOOD, exact=True).click()
+            expect(page.get_by_role("link", name=transcript)).to_have_attribute(
+                "href", re.compile("^https://")
+            )
+            page.get_by_label("Make also").select_option("speech")
+            page.get_by_label("as loud as").fill("-20")
+            page.get_by_role("button", name="Make it").click()
+            expect(page.get_by_role("status")).to_contain_text("done")
+            assert wait_until(lambda: len(here.objects()) == 2 and stage.stored() == 1, 30)
+            page.reload()
+            page.get_by_role("button", name="Play speech").click()
+            eventually(page, "document.querySelector('#player audio').currentTime > 0.3")
+            with page.expect_download() as found:
+                page.get_by_role("link", name="Download speech").click()
+            assert found.value.suggested_filename.endswith("_audio_speech.flac")
+            axe = Axe().run(page)
+            assert axe.violations_count == 0, axe.generate_report()
+        assert here.storage.emulator.object(BUCKET, audio).generation == generation
 
 
 def test_the_link_is_copied_and_works_for_who_has_no_account_here(

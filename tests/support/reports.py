@@ -25,6 +25,7 @@ def transfer_report() -> TransferReport:
         "fetched_bytes": 40,
         "audio_seconds": 1.5,
         "chunks": None,
+        "about": {"title": None, "created_unix_seconds": None, "chapters": []},
         "outputs": [],
         "sound": None,
         "source_requests": {"ok": 2},

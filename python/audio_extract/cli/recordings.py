@@ -14,7 +14,7 @@ import typer
 from audio_extract.cli import completing, errors
 from audio_extract.cli.invocation import Invocation, command
 from audio_extract.exceptions import ConfigurationError, NotFoundError
-from audio_extract.presentation import one_line
+from audio_extract.presentation import one_line, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from audio_extract.tracker.tracker import Tracker
-    from audio_extract.tracker.values import RecordingRow, SyncRun
+    from audio_extract.tracker.values import RecordingRow, StoredChunk, StoredOutput, SyncRun
 
 #: More than any name, object name and message together.
 _PIPED_WIDTH = 5000
@@ -105,17 +105,23 @@ def show(
     with open_tracker(invocation) as tracker:
         row = find_recording(tracker, recording)
         history = tracker.audit(row.id)
+        outputs, chunks = tracker.outputs_of(row.id), tracker.chunks_of(row.id)
+        companions = tracker.companions_of(row.id)
         sounds = [(attempt.get("report") or {}).get("sound") for attempt in tracker.attempts_of(row.id)]
     sound = next(filter(None, reversed(sounds)), None)
     values = row_values(row)
     if as_json:
         values["sound"] = sound
+        values["outputs"] = [asdict(one) for one in outputs]
+        values["chunks"] = [asdict(one) for one in chunks]
+        values["companions"] = companions
         values["audit"] = [_plain(asdict(entry)) for entry in history]
         typer.echo(json.dumps(values, ensure_ascii=False))
         return
     for name, value in values.items():
         if value not in (None, {}, ""):
             typer.echo(one_line(f"{name + ':':<20} {value}"))
+    _say_what_is_beside(outputs, chunks, companions)
     if sound:
         from audio_extract.sound import loudness_text, terminal_lines
 
@@ -129,6 +135,18 @@ def show(
         detail = ", ".join(f"{key}={value}" for key, value in entry.detail.items())
         line = f"{_plain(entry.at)}  {entry.event:<10} {entry.to_state or '':<12} {detail}"
         typer.echo(one_line(line).rstrip())
+
+
+def _say_what_is_beside(
+    outputs: list[StoredOutput], chunks: list[StoredChunk], companions: list[dict[str, str]]
+) -> None:
+    for output in outputs:
+        typer.echo(one_line(f"{'output:':<20} {output.object_name} ({size(output.size_bytes)})"))
+    if chunks:
+        typer.echo(f"{'chunks:':<20} {len(chunks)}")
+    for companion in companions:
+        where = f" {companion['link']}" if companion.get("link") else ""
+        typer.echo(one_line(f"{companion['kind'] + ':':<20} {companion['name']}{where}"))
 
 
 @command
@@ -213,7 +231,7 @@ def _table(rows: Iterable[RecordingRow]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from audio_extract.presentation import duration, moment, size
+    from audio_extract.presentation import duration, moment
 
     table = Table(box=None)
     for title in ("id", "recording", "state", "when", "length", "audio", "stored as, or why not"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from audio_extract.settings import Settings
     from audio_extract.storage.base import StorageAdapter
     from audio_extract.tracker import RecordingRow, Tracker
+
+
+_log = logging.getLogger(__name__)
 
 
 def tell(
@@ -91,8 +95,16 @@ def _stored(
     found["url"] = _url(row.storage_path, storage, settings)
     if settings.monitoring.notifications.links and storage.storage_type == "gcs":
         lifetime = timedelta(hours=settings.storage.gcs.url_expiration_hours)
-        found["link"] = storage.get_url(row.storage_path, lifetime)
-        found["link_expires_at"] = datetime.now(UTC) + lifetime
+        try:
+            found["link"] = storage.get_url(row.storage_path, lifetime)
+            found["link_expires_at"] = datetime.now(UTC) + lifetime
+        except AudioExtractError as error:
+            _log.warning(
+                "no link to %s could be made: %s",
+                row.storage_path,
+                error,
+                extra={"event": "notify.no_link", "code": error.code},
+            )
     return found
 
 

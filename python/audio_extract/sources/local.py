@@ -162,6 +162,8 @@ class LocalSource:
         """Other files in a recording's folder whose names begin with a title; the first hundred."""
         path = self._path(recording.source_id)
         found: list[Neighbour] = []
+        if not title:
+            return found
         try:
             with os.scandir(path.parent) as entries:
                 for entry in entries:

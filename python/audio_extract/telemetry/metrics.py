@@ -222,7 +222,8 @@ class Metrics:
             self._observe(self._time_to_stored, "time_to_stored_seconds", max(0.0, waited_seconds), trace_id)
         if report is not None:
             self._source_bytes.inc(report["source_size_bytes"] or 0)
-            self._stored_bytes.inc(report["stored"]["size_bytes"])
+            stored = (report["stored"], *(one["stored"] for one in report["outputs"]))
+            self._stored_bytes.inc(sum(one["size_bytes"] for one in stored))
             self._audio_seconds.inc(report["audio_seconds"] or 0)
         done = report or engine
         if done is None:

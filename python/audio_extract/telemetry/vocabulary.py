@@ -35,6 +35,7 @@ EVENTS: Final[dict[str, str]] = {
     "log.file_failed": "The log file cannot be written; lines go to the console only until it can.",
     "notify.dropped": "So many messages wait to be sent that further ones are dropped.",
     "notify.failed": "A message was not taken: by the mail server, Apprise's service, the webhook, Pub/Sub or the file.",
+    "notify.no_link": "No link to stored audio could be made for those who are told; they are told without it.",
     "recording.unusable_name": "A recording cannot be taken because of its name or path; rename or move it.",
     "redis.failed": "Redis does not answer; folders are listed anew until it does.",
     "redis.recovered": "Redis answers again.",

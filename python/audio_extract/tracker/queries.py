@@ -189,9 +189,7 @@ class Queries:
         Raises:
             ValueError: The cursor is not one of ours.
         """
-        # Written out as in the index: with parameters SQLite does not see that it fits.
-        query = _rows().where(FAILED)
-        return self._page(query, limit, cursor)
+        return self.listing(states=(State.FAILED, State.QUARANTINED), limit=limit, cursor=cursor)
 
     def listing(
         self,
@@ -514,6 +512,9 @@ def _rows() -> Select[Any]:
 def _limited(query: Select[Any], states: Collection[State], name: str) -> Select[Any]:
     if len(states) == 1:
         query = query.where(recordings.c.state == next(iter(states)))
+    elif set(states) == {State.FAILED, State.QUARANTINED}:
+        # Written out as in the index: with parameters SQLite does not see that it fits.
+        query = query.where(FAILED)
     elif states:
         query = query.where(recordings.c.state.in_(states))
     return query.where(recordings.c.name.icontains(name, autoescape=True)) if name else query

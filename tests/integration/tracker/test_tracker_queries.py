@@ -307,6 +307,7 @@ QUESTIONS: dict[str, Callable[[Tracker], object]] = {
     "recover": lambda t: t.recover(after(0)),
     "recent": lambda t: t.recent(after(1), days=7, limit=50),
     "list": lambda t: t.listing(limit=50),
+    "list what failed": lambda t: t.listing(states=[State.FAILED, State.QUARANTINED], limit=50),
     "list one state": lambda t: t.listing(states=[State.FAILED], limit=50),
     "the next page": lambda t: t.listing(
         states=[State.COMPLETED], limit=50, cursor=t.listing(states=[State.COMPLETED], limit=50).next_cursor
@@ -350,6 +351,14 @@ def test_counts_and_sums_read_an_index_and_not_the_rows(many: Tracker) -> None:
     for ask in (many.counts, many.stats):
         for plan in plans(many, ask):
             assert "USING COVERING INDEX" in plan
+
+
+# To walk along all recordings until enough of them have failed takes seconds where few have.
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("states", [(State.FAILED, State.QUARANTINED), (State.QUARANTINED, State.FAILED)])
+def test_what_failed_is_read_from_an_index_of_its_own(many: Tracker, states: tuple[State, ...]) -> None:
+    for ask in (lambda: many.listing(states=states, limit=50), lambda: many.failed(limit=50)):
+        assert "ix_recordings_failed" in plans(many, ask)[0]
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
