@@ -153,10 +153,10 @@ def under_load(
 ) -> tuple[list[Round], dict[str, dict[str, str]]]:
     """The same while users look; returns Locust's figures too."""
     users = Path(__file__).with_name("load_tests.py")
-    # Who looks does so from another machine: here the users take only what the service and the encoders leave.
+    # Who looks does so from another machine: here the users take what service and encoders leave.
     words = [
-        "nice", "-n", "10", sys.executable, "-m", "locust", "--headless", "--locustfile", str(users), "--host", url,
-        "--users", str(options.users), "--spawn-rate", "10", "--csv", str(folder / "load"),
+        "nice", "-n", "10", sys.executable, "-m", "locust", "--headless", "--locustfile", str(users),
+        "--host", url, "--users", str(options.users), "--spawn-rate", "10", "--csv", str(folder / "load"),
         "--only-summary", "--reset-stats", "--loglevel", "WARNING",
     ]  # fmt: skip
     looking = subprocess.Popen(words, stdout=subprocess.DEVNULL)
