@@ -139,31 +139,32 @@ fn filtered(input: &Input, audio: &AudioSpec, track: u32, filters: Option<&str>)
 
 /// Which sound, and what is done to it: `-map`, and `-af` or, where tracks are mixed, a graph of its own.
 fn sound(list: &mut Vec<String>, audio: &AudioSpec, track: u32, label: &str, filters: Option<&str>) {
-    let mut chain = shaping(audio).unwrap_or_default();
+    let mut chain: Vec<String> = shaping(audio).into_iter().collect();
     if filters.is_some() || (audio.clip.is_some() && audio.codec == Codec::Mp3) {
-        chain.push_str(&conversion(audio));
+        chain.push(conversion(audio));
     } else if let (Some(_), Some(rate)) = (audio.clip, audio.sample_rate_hz) {
-        chain.push_str(&format!("aresample={rate},"));
+        chain.push(format!("aresample={rate}"));
     }
     if let Some((from, to)) = audio.clip {
-        chain.push_str(&format!("atrim=start_sample={from}:end_sample={to},asetpts=N/SR/TB,"));
+        chain.push(format!("atrim=start_sample={from}:end_sample={to},asetpts=N/SR/TB"));
     }
-    chain.push_str(filters.unwrap_or_default());
-    let chain = chain.trim_end_matches(',');
+    chain.extend(filters.map(str::to_owned));
     if audio.mixed_tracks > 1 {
         let tracks = audio.mixed_tracks;
-        let inputs: String = (0..tracks).map(|track| format!("[0:a:{track}]")).collect();
-        let chain = if chain.is_empty() { String::new() } else { format!(",{chain}") };
+        let inputs: Vec<String> = (0..tracks).map(|track| format!("[0:a:{track}]")).collect();
         // Of so many tracks each is so much quieter: whatever is said at once, nothing is cut off.
-        let mixed =
-            format!("amix=inputs={tracks}:duration=longest:normalize=0,volume=1/{tracks}:precision=float");
-        list.extend(["-filter_complex".to_owned(), format!("{inputs}{mixed}{chain}[{label}]")]);
+        let mixed = format!(
+            "{}amix=inputs={tracks}:duration=longest:normalize=0,volume=1/{tracks}:precision=float",
+            inputs.concat()
+        );
+        chain.insert(0, mixed);
+        list.extend(["-filter_complex".to_owned(), format!("{}[{label}]", chain.join(","))]);
         list.extend(["-map".to_owned(), format!("[{label}]")]);
         return;
     }
     list.extend(["-map".to_owned(), format!("0:a:{track}")]);
     if !chain.is_empty() && audio.codec != Codec::Copy {
-        list.extend(["-af".to_owned(), chain.to_owned()]);
+        list.extend(["-af".to_owned(), chain.join(",")]);
     }
 }
 
@@ -233,15 +234,15 @@ fn output(list: &mut Vec<String>, audio: &AudioSpec, track: u32, label: &str, fi
     }
 }
 
-/// The filters that make it louder or quieter, with a comma behind them.
+/// The filters that make it louder or quieter.
 fn shaping(audio: &AudioSpec) -> Option<String> {
     if let Some(gain) = audio.gain_db {
-        return Some(format!("volume={gain:.2}dB:precision=float,"));
+        return Some(format!("volume={gain:.2}dB:precision=float"));
     }
     let loudness = audio.loudness_lufs?;
     // It works at 192 kHz; without the second filter an encoder would get that.
     let rate = audio.sample_rate_hz.unwrap_or(48_000);
-    Some(format!("loudnorm=I={loudness}:TP={MOST_PEAK_DBTP}:LRA=11,aresample={rate},"))
+    Some(format!("loudnorm=I={loudness}:TP={MOST_PEAK_DBTP}:LRA=11,aresample={rate}"))
 }
 
 /// What FFmpeg's `loudnorm` keeps the true peak below, as EBU R128 asks.
@@ -256,7 +257,7 @@ fn conversion(audio: &AudioSpec) -> String {
         Some(1) => "mono",
         Some(_) => "stereo",
     };
-    format!("aformat=sample_rates={rates}:channel_layouts={layouts},")
+    format!("aformat=sample_rates={rates}:channel_layouts={layouts}")
 }
 
 /// MP4 that is written front to back: AAC has no plain container that a pipe can take and that players seek in.

@@ -19,7 +19,7 @@ use crate::extract::ffmpeg::{self, Ffmpeg, Messages, Said, Started};
 use crate::extract::mp3::resampled;
 use crate::extract::segments::{Material, Room, Segments};
 use crate::extract::sniff;
-use crate::request::{Codec, Strategy};
+use crate::request::{AudioSpec, Codec, Strategy};
 use crate::stages::Stage;
 
 /// How one pass through FFmpeg ended.
@@ -174,8 +174,7 @@ impl Run {
         let eager = cut.map_or(0.0, |(_, room)| room.eager);
         let (pieces, drive) = self.fetch_for_encoders(opened, &digest, eager);
         let silences = Silences::default();
-        let audio_of = |output: usize| self.request.all_outputs().nth(output).map(|(audio, _, _)| audio);
-        targets.promise(|output| promised(audio_of(output)?, opened, known(output)));
+        targets.promise(|output| promised(self.audio_of(output)?, opened, known(output)));
         let Targets { main, more } = targets;
         let mut out = Out {
             mp3: Self::mp3_wrapper(audio, opened, known(0)),
@@ -248,6 +247,11 @@ impl Run {
         self.finish_chunks(targets, &silences, samples, first, name).await?;
         targets.more.iter_mut().for_each(|target| target.audio_seconds = audio_seconds);
         Ok(Pass::Done(Extracted { bytes, audio_seconds, sound }))
+    }
+
+    /// The sound of an output; 0 is the main one.
+    fn audio_of(&self, output: usize) -> Option<&AudioSpec> {
+        self.request.all_outputs().nth(output).map(|(audio, _, _)| audio)
     }
 
     /// What is compared with the promised checksum, where every byte is read.
