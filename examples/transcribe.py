@@ -25,7 +25,8 @@ def ready(events: Path) -> Iterator[tuple[str, Path]]:
     """Give the id and the audio of each event that is new."""
     done = events.with_name(f"{events.name}.done")
     known = set(done.read_text("utf-8").split()) if done.exists() else set()
-    for line in events.read_text("utf-8").splitlines():
+    # Not splitlines(): a recording's name may have other signs that end a line.
+    for line in filter(None, events.read_text("utf-8").split("\n")):
         event = json.loads(line)
         # An event may come twice; its id stays the same.
         if event["type"] != "audio-extract.recording.completed" or event["id"] in known:

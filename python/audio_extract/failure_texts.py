@@ -97,6 +97,10 @@ FAILURES: Final[dict[str, Failure]] = {
         "the recording does not have the audio track that was asked for",
         "correct processing.audio_format.track (0 is the first), then retry",
     ),
+    "media.outputs_impossible": Failure(
+        "what is wanted beside its audio cannot be made of this recording",
+        "correct processing.outputs, or ask for something else on its page, then retry",
+    ),
     "media.unreadable": Failure(
         "it cannot be read: damaged, cut off, or not a recording at all",
         "play it where it is stored; if that fails too, upload it again and forget this one; else retry",

@@ -119,7 +119,7 @@ def test_outputs_add_up_and_none_takes_them_back(shown: Shown, client: httpx.Cli
 @pytest.mark.parametrize(
     ("outputs", "said"),
     [
-        ([{"preset": "speach"}], "'speech'"),
+        ([{"preset": "speechy"}], "'speech'"),
         ([{"codec": "opus", "sample_rate": 44_100}], "opus knows"),
         ([{"codec": "mp3", "bitrate": "129k"}], "mp3 knows"),
         ([{"preset": "speech", "sample_rate": 8_000}], "give one or the others"),
@@ -128,6 +128,9 @@ def test_outputs_add_up_and_none_takes_them_back(shown: Shown, client: httpx.Cli
         ([{"preset": "speech"}, {"preset": "speech"}], "two are called speech"),
         ([{"preset": "speech", "name": "Speech!"}], "name"),
         ([{"preset": "speech", "volume": 11}], "volume"),
+        ([{"preset": "speech", "chunks": {"duration_seconds": 0.1}}], "greater than or equal to 1"),
+        ([{"preset": "speech-small", "chunks": {"duration_seconds": 60}}], "only mp3, flac and wav"),
+        ([{"codec": "opus", "bitrate": "1000k"}], "opus knows 6k to 256k"),
     ],
 )
 def test_outputs_that_cannot_be_made_are_refused_before_anything_is_due(
@@ -148,6 +151,35 @@ def test_the_page_takes_a_form_for_one_more_output(shown: Shown, client: httpx.C
     bad = client.post(f"{address}/outputs", data={"preset": "speech", "track": "first one"})
     assert "such as eng, all, or mix" in refused(bad, 422)
     assert client.get(f"{address}/outputs/speech").status_code == 404
+
+
+def test_the_page_takes_a_form_for_chunks(shown: Shown, client: httpx.Client) -> None:
+    address = f"/recordings/{shown.ids['r1']}/outputs"
+    # With a track as no browser sends it: the name is made of what was understood.
+    form = {"preset": "speech", "track": " ENG", "chunk_minutes": "15", "chunk_size": "24"}
+    assert client.post(address, data=form).status_code == 303
+    (wanted,) = wanted_of(shown, "r1")
+    assert (wanted["name"], wanted["track"]) == ("speech-eng-chunks", "eng")
+    assert (wanted["chunks"]["duration_seconds"], wanted["chunks"]["max_size_mb"]) == (900, 24)
+    for fields, said in (
+        ({"chunk_minutes": "many"}, "a number"),
+        ({"chunk_minutes": "nan"}, "chunks.duration_seconds"),
+        ({"chunk_minutes": "1e300"}, "chunks.duration_seconds"),
+        ({"chunk_size": "0.1"}, "chunks.max_size_mb"),
+        ({"preset": "archive", "chunk_size": "24"}, "only mp3, flac and wav"),
+    ):
+        assert said in refused(client.post(address, data={"preset": "speech", **fields}), 422)
+
+
+def test_more_outputs_than_are_made_of_one_recording_are_refused(shown: Shown, client: httpx.Client) -> None:
+    which = {"id": shown.ids["r0"]}
+    wavs = [{"name": f"o{number}", "codec": "wav"} for number in range(7)]
+    assert client.post("/api/reprocess", json={**which, "outputs": wavs}).status_code == 200
+    one_more = client.post("/api/reprocess", json={**which, "outputs": [{"preset": "speech"}]})
+    assert "there would be 8" in refused(one_more, 422)
+    again = client.post("/api/reprocess", json={**which, "outputs": [{"name": "o0", "codec": "flac"}]})
+    assert again.status_code == 200
+    assert client.post(f"/recordings/{which['id']}/outputs", data={"preset": "speech"}).status_code == 422
 
 
 @pytest.mark.parametrize(("path", "body"), [("/api/retry", {"failed": True}), ("/api/clear-failed", None)])

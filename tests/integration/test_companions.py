@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from audio_extract.emulator.faults import Answer
 from audio_extract.plan.companions import DOCUMENT
+from audio_extract.sources.local import LocalSource
 from support.engine import make_recording
 from support.service import BUCKET, World, world
 
@@ -68,6 +70,11 @@ def test_texts_are_copied_beside_the_audio_once(here: World, tmp_path: Path) -> 
         service.tracker.retry([row.id], here.now, completed=True, outputs=[{"name": "wav", "codec": "wav"}])
         assert service.run_once().completed == 1
         assert len(service.tracker.outputs_of(row.id)) == 3
+        # What is not looked for again stays written down.
+        service.tracker.retry([row.id], here.now, completed=True)
+        assert service.run_once().adopted == 1
+        assert len(service.tracker.outputs_of(row.id)) == 3
+        assert len(service.tracker.companions_of(row.id)) == 2
     assert here.storage.emulator.object(BUCKET, f"{AUDIO}_transcript.txt").generation == generation
 
 
@@ -106,3 +113,40 @@ def test_drive_that_refuses_them_leaves_the_audio_stored(
         row = only_row(service)
     assert row.storage_path == f"{AUDIO}.mp3"
     assert "what belongs to" in caplog.text
+
+
+def test_what_others_left_is_not_taken(here: World) -> None:
+    secret = "Weekly sync with legal (2025-02-28 at 12:05 GMT) - Transcript"
+    add_text(here, secret, "secret", mime_type=DOCUMENT, created_time=here.now - timedelta(days=1))
+    with here.service({"processing": {"companions": "text"}}) as service:
+        assert service.run_once().completed == 1
+        found = service.tracker.companions_of(only_row(service).id)
+    assert secret not in [one["name"] for one in found]
+    transcript = here.storage.emulator.object(BUCKET, f"{AUDIO}_transcript.txt")
+    assert transcript.read().decode() == SAID
+
+
+@pytest.mark.parametrize("first_week", [-150, 1])
+def test_texts_of_a_meeting_are_found_among_those_of_many_other_weeks(here: World, first_week: int) -> None:
+    for week in range(first_week, first_week + 150):
+        day = here.now + timedelta(weeks=week)
+        name = f"Weekly sync ({day:%Y-%m-%d} at 12:00 GMT) - Transcript"
+        add_text(here, name, "another week", mime_type=DOCUMENT, created_time=day)
+    notes = f"{NAME} - Notes by Gemini"
+    add_text(here, notes, "decided", mime_type=DOCUMENT, created_time=here.now - timedelta(hours=23))
+    with here.service() as service:
+        assert service.run_once().completed == 1
+        found = service.tracker.companions_of(only_row(service).id)
+    assert notes in [one["name"] for one in found]
+
+
+def test_a_folder_with_the_texts_of_many_weeks_gives_those_of_the_recording(tmp_path: Path) -> None:
+    for week in range(150):
+        day = datetime(2022, 1, 7, tzinfo=UTC) + timedelta(weeks=week)
+        (tmp_path / f"Weekly sync ({day:%Y-%m-%d} at 12:00 GMT) - Chat.txt").touch()
+    (tmp_path / f"{NAME}.mp4").touch()
+    (tmp_path / f"{NAME} - Chat.txt").touch()
+    source = LocalSource(tmp_path)
+    found = source.neighbours(source.get(f"{NAME}.mp4"), "Weekly sync")
+    assert len(found) == 100
+    assert found[0].name == f"{NAME} - Chat.txt"

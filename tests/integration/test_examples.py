@@ -87,3 +87,17 @@ monitoring:
     assert len(texts) == 2
     assert "sample_rate=16000" in texts[0].read_text()
     assert run("transcribe.py", events, "false") == ""
+
+
+def test_an_event_of_an_earlier_version_is_read_whole_whatever_the_name(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    lines = []
+    for number, sign in enumerate(("\u2028", "\x85", "\x1e", "ö")):
+        audio = tmp_path / f"{number}.flac"
+        data = {"name": f"Weekly{sign}sync.mp4", "url": audio.as_uri()}
+        event = {"id": f"{number}-1", "type": "audio-extract.recording.completed", "data": data}
+        lines.append(json.dumps(event, ensure_ascii=False))
+    events.write_text("\n".join(lines) + "\n", "utf-8")
+    said = run("transcribe.py", events, "echo")
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["0-1", "1-1", "2-1", "3-1"]
+    assert (tmp_path / "1.txt").read_text() == f"{tmp_path / '1.flac'}\n"

@@ -70,7 +70,9 @@ def test_all_are_stored_from_one_fetch_recorded_and_not_made_again(here: World, 
     speech = here.storage.emulator.find(BUCKET, f"{AUDIO}_speech.flac")
     assert speech is not None
     assert said_of(ffprobe, speech.read(), "stream=codec_name,sample_rate,channels") == "flac,16000,1"
-    assert stored[f"{AUDIO}_speech.flac"].metadata["plan-id"] == format_id(Output.model_validate("speech"))
+    assert stored[f"{AUDIO}_speech.flac"].metadata["plan-id"] == format_id(
+        here.settings(), Output.model_validate("speech")
+    )
     assert stored[f"{AUDIO}.mp3"].metadata["plan-id"] == plan_id(here.settings())
     here.reset_counters()
     with here.service(OUTPUTS) as service:
@@ -230,7 +232,7 @@ def test_normalizing_a_recording_that_is_streamed_comes_near_the_loudness(here: 
     ("outputs", "said"),
     [
         (["speech", "speech"], "two are called speech"),
-        (["speach"], "podcast"),
+        (["speechy"], "podcast"),
         ([{"preset": "speech", "codec": "mp3"}], "codec"),
         ([{"codec": "opus", "sample_rate": 44_100}], "opus knows"),
         ([{"codec": "aac", "sample_rate": 50_000}], "aac knows"),

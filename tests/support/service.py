@@ -16,9 +16,10 @@ from audio_extract.storage import StorageFactory
 from audio_extract.tracker import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from audio_extract.jobs import Outcome
     from audio_extract.telemetry.traces import Traces
 
 BUCKET = "audio"
@@ -52,7 +53,11 @@ class World:
 
     @contextmanager
     def service(
-        self, overrides: dict[str, Any] | None = None, *, traces: Traces | None = None
+        self,
+        overrides: dict[str, Any] | None = None,
+        *,
+        traces: Traces | None = None,
+        on_outcome: Callable[[Outcome], None] | None = None,
     ) -> Iterator[Service]:
         """The service, as the program builds it."""
         settings = self.settings(overrides)
@@ -68,6 +73,7 @@ class World:
                 ffmpeg=lambda: find_ffmpeg(settings.processing.ffmpeg.path),
                 queue=queue,
                 traces=traces,
+                on_outcome=on_outcome,
                 now=lambda: datetime.now(UTC) if self.real_time else self.now,
             )
             try:

@@ -429,6 +429,19 @@ def test_a_file_gets_a_line_for_each_event_also_after_it_was_moved_away(tmp_path
     assert json.loads(path.read_text("utf-8"))["type"] == "audio-extract.recording.failed"
 
 
+def test_an_event_is_one_line_also_for_who_takes_more_signs_for_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    notifier = FileNotifier(EventFile(path=path), path, source="//host")
+    name = "Über\u2028Öl\u2029\x85\x0b\x1c \U0001f399.mp4"
+    notifier.tell(stored(name))
+    # No text, but a file may be called so.
+    notifier.tell(stored("half a sign \udc80"))
+    notifier.close()
+    first, second = path.read_text("ascii").splitlines()
+    assert json.loads(first)["data"]["name"] == name
+    assert json.loads(second)["data"]["name"] == "half a sign ?"
+
+
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     notifier = FileNotifier(EventFile(path=tmp_path), tmp_path, source="//host")
     notifier.tell(stored())

@@ -141,7 +141,8 @@ def _say_what_is_beside(
     outputs: list[StoredOutput], chunks: list[StoredChunk], companions: list[dict[str, str]]
 ) -> None:
     for output in outputs:
-        typer.echo(one_line(f"{'output:':<20} {output.object_name} ({size(output.size_bytes)})"))
+        pieces = f", {len(output.chunks)} chunks" if output.chunks else ""
+        typer.echo(one_line(f"{'output:':<20} {output.object_name} ({size(output.size_bytes)}{pieces})"))
     if chunks:
         typer.echo(f"{'chunks:':<20} {len(chunks)}")
     for companion in companions:

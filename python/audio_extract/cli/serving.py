@@ -231,6 +231,7 @@ def web_server(
                 service.dispatch_soon,
                 audio,
                 timedelta(hours=service.settings.storage.gcs.url_expiration_hours),
+                configured=[one.name for one in service.settings.processing.outputs],
                 now=service.now,
             ),
             settings=shown_settings(service.settings),
@@ -328,7 +329,9 @@ def audio_location(
 
     from audio_extract.web.view import AudioLocation
 
-    if row.status != "completed" or row.storage_path is None or row.storage_type != storage.storage_type:
+    # What was verified stays where it is while more is made of it.
+    stands = row.status == "completed" or row.crc32c is not None
+    if not stands or row.storage_path is None or row.storage_type != storage.storage_type:
         return None
     url = storage.get_url(name or row.storage_path, as_attachment=as_attachment)
     parts = urlsplit(url)

@@ -11,11 +11,13 @@ from audio_extract.failure_texts import failure_text
 from audio_extract.notify import Ending
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from audio_extract.jobs.transfer import Outcome
     from audio_extract.notify import Notifiers
     from audio_extract.settings import Settings
     from audio_extract.storage.base import StorageAdapter
-    from audio_extract.tracker import RecordingRow, Tracker
+    from audio_extract.tracker import RecordingRow, StoredChunk, Tracker
 
 
 _log = logging.getLogger(__name__)
@@ -24,9 +26,13 @@ _log = logging.getLogger(__name__)
 def tell(
     notifiers: Notifiers, outcome: Outcome, tracker: Tracker, storage: StorageAdapter, settings: Settings
 ) -> None:
-    """Tell how a transfer ended; one that was stopped, and what stood there already, is no news."""
+    """Tell how a transfer ended; one that was stopped, and what stood there already, is no news.
+
+    Of audio that a process stored which died before it could tell, this is the first that is heard.
+    """
     error, claim = outcome.error, outcome.claim
-    if outcome.state is None or outcome.adopted or (error is not None and error.kind == "cancelled"):
+    is_old = outcome.adopted and not claim.was_cut_short
+    if outcome.state is None or is_old or (error is not None and error.kind == "cancelled"):
         return
     row, stored = None, {}
     try:
@@ -58,6 +64,20 @@ def _stored(
     row: RecordingRow, tracker: Tracker, storage: StorageAdapter, settings: Settings
 ) -> dict[str, Any]:
     """Return what is told of stored audio, of what stands beside it, and of its pieces."""
+
+    def pieces(chunks: Iterable[StoredChunk]) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            {
+                "storage_path": one.object_name,
+                "url": _url(one.object_name, storage, settings),
+                "start_seconds": one.start_seconds,
+                "end_seconds": one.end_seconds,
+                "size_bytes": one.size_bytes,
+                "crc32c": one.crc32c,
+            }
+            for one in chunks
+        )
+
     found: dict[str, Any] = {
         "storage_type": row.storage_type,
         "bucket": settings.bucket_name if row.storage_type == "gcs" else None,
@@ -74,20 +94,11 @@ def _stored(
                 "size_bytes": one.size_bytes,
                 "crc32c": one.crc32c,
                 "audio_seconds": one.audio_seconds,
+                **({"chunks": pieces(one.chunks)} if one.chunks else {}),
             }
             for one in tracker.outputs_of(row.id)
         ),
-        "chunks": tuple(
-            {
-                "storage_path": one.object_name,
-                "url": _url(one.object_name, storage, settings),
-                "start_seconds": one.start_seconds,
-                "end_seconds": one.end_seconds,
-                "size_bytes": one.size_bytes,
-                "crc32c": one.crc32c,
-            }
-            for one in tracker.chunks_of(row.id)
-        ),
+        "chunks": pieces(tracker.chunks_of(row.id)),
     }
     found["companions"] = tuple(tracker.companions_of(row.id))
     if row.storage_path is None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Standing(Enum):
     """Whose object it is."""
 
+    FREE = auto()
+    """Nothing stands there."""
     OURS = auto()
     """Exactly what this transfer would make: adopt it."""
     OURS_UNPROVEN = auto()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audio_extract import plan
 from audio_extract.chunker import INDEX, chunks_document
+from audio_extract.jobs.adoption import Standing
 from audio_extract.tracker import StoredChunk
 
 if TYPE_CHECKING:
@@ -58,6 +59,21 @@ class ChunkFolder:
         if self.storage.storage_type == "local":
             return not named_before and bool(self.standing())
         return any(one.metadata.get("source-id") != self.source_id for one in self.standing())
+
+    def judge(self, whose: Standing, *, named_before: bool) -> tuple[Standing, list[StoredChunk]]:
+        """Return whose the audio and its chunks are, and the chunks where all of it is there.
+
+        Args:
+            whose: The audio's, as far as it is known without its chunks.
+            named_before: The database gave the name to the recording before this attempt.
+        """
+        if whose is Standing.OURS:
+            chunks = self.read_index()
+            if chunks is not None:
+                return whose, chunks
+            # Whoever stored it died before the chunks were complete: all of it is made again.
+            whose = Standing.OURS_UNPROVEN
+        return (Standing.FOREIGN if self.is_foreign(named_before=named_before) else whose), []
 
     def target(self, rule: ChunkRule, *, content_type: str, metadata: Mapping[str, str]) -> ChunkTarget:
         """Return where the engine writes them."""

@@ -17,6 +17,8 @@ from audio_extract.plan.companions import kind_of
 from audio_extract.tracker import StoredOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Neighbour, Recording, Source
     from audio_extract.storage.base import StorageAdapter
@@ -40,8 +42,14 @@ class Found:
 
 
 def companions_of(
-    recording: Recording, object_name: str, source: Source, storage: StorageAdapter, settings: Settings
-) -> Found:
+    recording: Recording,
+    object_name: str,
+    source: Source,
+    storage: StorageAdapter,
+    settings: Settings,
+    *,
+    known: Collection[str] = (),
+) -> Found | None:
     """Find what belongs to a recording whose audio is stored.
 
     Args:
@@ -50,10 +58,14 @@ def companions_of(
         source: Where it stands.
         storage: Where texts go.
         settings: ``processing.companions``.
+        known: Names of what is stored of the recording already.
+
+    Returns:
+        None: nobody looked, or it could not be found out.
     """
     wanted = settings.processing.companions
     if wanted == "off":
-        return Found()
+        return None
     links: list[dict[str, str]] = []
     texts: list[StoredOutput] = []
     try:
@@ -67,7 +79,7 @@ def companions_of(
             if wanted == "text" and all(text.name != kind for text in texts):
                 text = source.text_of(one)
                 name = plan.output_name(object_name, kind, extension="txt")
-                texts.append(_store(text, kind, name, of=recording, found=one, storage=storage))
+                texts.append(_store(text, kind, name, of=recording, found=one, storage=storage, known=known))
     except AudioExtractError as error:
         _log.warning(
             "what belongs to %s could not be taken: %s",
@@ -75,11 +87,19 @@ def companions_of(
             error,
             extra={"event": "companions.failed", "code": error.code},
         )
+        return None if not links else Found(tuple(links), tuple(texts))
     return Found(tuple(links), tuple(texts))
 
 
 def _store(
-    text: str, kind: str, name: str, *, of: Recording, found: Neighbour, storage: StorageAdapter
+    text: str,
+    kind: str,
+    name: str,
+    *,
+    of: Recording,
+    found: Neighbour,
+    storage: StorageAdapter,
+    known: Collection[str],
 ) -> StoredOutput:
     metadata = {"source-id": of.source_id, "revision": of.revision, "companion": found.source_id}
     with tempfile.TemporaryDirectory(prefix="audio-extract-") as folder:
@@ -90,7 +110,8 @@ def _store(
         except DestinationExistsError:
             # An earlier one of this recording stays as it is, as its audio does.
             there = storage.stat(name)
-            if there is None or there.metadata.get("source-id") != of.source_id:
+            is_ours = name in known or (there is not None and there.metadata.get("source-id") == of.source_id)
+            if there is None or not is_ours:
                 raise
             stored = there
     return StoredOutput(

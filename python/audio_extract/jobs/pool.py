@@ -191,6 +191,9 @@ class Pool:
         error = outcome.error
         if error is None or outcome.state is None:
             return
+        if error.kind == "configuration" and outcome.claim.wanted_outputs:
+            # Of what somebody asked for of this one recording.
+            return
         if error.kind in _PAUSING or (error.code in STORAGE_DOWN and not self.only_one_round):
             # One round goes on: what one recording met just now another need not meet.
             self._pause(error)

@@ -60,8 +60,9 @@ class Task:
 
     @property
     def missing(self) -> list[Place]:
-        """The outputs that have to be made."""
-        return [place for place in self.places if not place.is_done]
+        """The outputs that have to be made; one cut at silence comes first: that is measured."""
+        missing = [place for place in self.places if not place.is_done]
+        return sorted(missing, key=lambda place: not place.wanted.needs_silence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +136,12 @@ class Recorder:
         stored = report["stored"]
         now = self.now()
         with span.stage("record"):
-            chunks: list[StoredChunk] | None = task.chunks
+            chunks = task.chunks
             if not task.is_stored and report["chunks"] is not None:
                 # Without its index the audio is not adopted, but made again.
                 folder = ChunkFolder(self.storage, name, recording.source_id)
                 chunks = folder.write_index(report["chunks"])
             outputs = self._standing_outputs(task) + self._record_outputs(claim, task, report, span=span)
-            companions = None
-            if task.source is not None:
-                companions = companions_of(recording, name, task.source, self.storage, self.settings)
-                made = {one.name for one in outputs}
-                outputs += [text for text in companions.texts if text.name not in made]
             if task.is_stored:
                 facts = self._standing(task)
             else:
@@ -185,11 +181,13 @@ class Recorder:
                     "chunks": None,
                     "outputs": [],
                 },
-                chunks=chunks or (),
+                chunks=chunks,
                 outputs=outputs,
-                companions=None if companions is None else companions.links,
                 trace_id=span.trace_id,
             )
+            # The audio waits for nobody: what goes wrong from here on loses nothing of it.
+            if task.source is not None:
+                self._note_companions(claim, task, task.source, {one.name for one in outputs})
         _log.info(
             "%s is stored as %s (%.1f MB fetched of a recording of %.1f MB, %.1f s of audio)",
             claim.name,
@@ -207,6 +205,14 @@ class Recorder:
                 "audio_seconds": report["audio_seconds"],
             },
         )
+
+    def _note_companions(self, claim: Claim, task: Task, source: Source, made: set[str]) -> None:
+        """Look what the meeting left beside its recording, and write it down."""
+        known = {one.object_name for one in self.tracker.outputs_of(claim.id)}
+        found = companions_of(task.recording, task.name, source, self.storage, self.settings, known=known)
+        if found is not None:
+            texts = [text for text in found.texts if text.name not in made]
+            self.tracker.note_companions(claim.id, found.links, texts)
 
     def _record_outputs(
         self, claim: Claim, task: Task, report: TransferReport, *, span: TransferSpan
@@ -226,6 +232,8 @@ class Recorder:
                 trace_id=span.trace_id,
             )
             self._put_log(claim, place.name, log, span=span)
+            # Without its index an output is not adopted either.
+            chunks = () if one["chunks"] is None else place.folder.write_index(one["chunks"])
             outputs.append(
                 StoredOutput(
                     name=place.wanted.name,
@@ -235,6 +243,7 @@ class Recorder:
                     generation=one["stored"]["generation"],
                     content_type=one["stored"]["content_type"] or plan.CONTENT_TYPES[place.wanted.extension],
                     audio_seconds=one["audio_seconds"],
+                    chunks=tuple(chunks),
                 )
             )
         return outputs

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from audio_extract.exceptions import AudioExtractError
 from audio_extract.jobs.pool import LEASE_SECONDS
-from audio_extract.tracker import Owner, RetryPolicy
+from audio_extract.jobs.transfer import Outcome
+from audio_extract.tracker import Owner, RetryPolicy, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ class Recovery:
         storage: Where audio goes.
         job: Knows what makes a stored object a recording's.
         now: The clock.
+        on_outcome: Told of each recording that was found stored; must not raise.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Recovery:
         storage: StorageAdapter,
         job: TransferJob,
         now: Callable[[], datetime],
+        on_outcome: Callable[[Outcome], None] | None = None,
     ) -> None:
         self._settings = settings
         self._tracker = tracker
         self._storage = storage
         self._job = job
         self._now = now
+        self._on_outcome = on_outcome
         self._owner = Owner.current()
 
     def recover(self) -> None:
@@ -88,6 +92,8 @@ class Recovery:
         finally:
             if not is_adopted:
                 self._tracker.release(claim, self._now(), reason="recovered")
+        if is_adopted and self._on_outcome is not None:
+            self._on_outcome(Outcome(claim, State.COMPLETED, adopted=True))
 
     def clean_up(self) -> int:
         """Remove details older than the settings keep them; what says that something is done stays."""

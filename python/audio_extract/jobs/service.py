@@ -126,7 +126,9 @@ class Service:
             on_stop=self._take_no_more_jobs,
             now=now,
         )
-        self._recovery = Recovery(settings, tracker=tracker, storage=storage, job=job, now=now)
+        self._recovery = Recovery(
+            settings, tracker=tracker, storage=storage, job=job, now=now, on_outcome=on_outcome
+        )
 
     @property
     def active(self) -> ActiveTransfers:

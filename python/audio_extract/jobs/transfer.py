@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from audio_extract.engine_types import (
         Audio,
-        ChunkRule,
         OutputSpec,
         ProbeTrack,
         Tags,
@@ -41,17 +40,20 @@ if TYPE_CHECKING:
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.jobs.active import ActiveTransfer
     from audio_extract.jobs.sound_wanted import WantedSound
+    from audio_extract.measuring import Means, Shaping
     from audio_extract.settings import Settings
     from audio_extract.sources.base import Source
     from audio_extract.storage.base import StorageAdapter, StoredFile
     from audio_extract.telemetry.metrics import Metrics
     from audio_extract.telemetry.traces import Traces, TransferSpan
-    from audio_extract.tracker import Claim, Tracker
+    from audio_extract.tracker import Claim, StoredChunk, Tracker
 
 _log = logging.getLogger(__name__)
 
 #: So many other objects under a recording's names end the search: something else is wrong then.
 _MAX_SERIAL = 10_000
+#: So often others may write under the name that was just free.
+_MAX_APPEARED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Outcome:
 
     Attributes:
         claim: The recording.
-        state: Where it went; None when the lease was lost and somebody else decides.
+        state: Where it went, and ``failed`` where what was asked for beside stored audio cannot be made; None
+            when the lease was lost and somebody else decides.
         adopted: The object was there already.
         error: What went wrong.
     """
@@ -193,9 +196,13 @@ class TransferJob:
                 ffmpeg_tail=error.ffmpeg_tail,
                 retry_after_seconds=error.retry_after_seconds,
                 trace_id=span.trace_id,
+                audio_stands=self._audio_stands(claim),
             )
         except LeaseLostError:
             return Outcome(claim, None, error=error)
+        if state is State.COMPLETED:
+            # As before: what failed is what was asked for beside the audio.
+            state = State.FAILED
         _log.warning(
             "%s%s (%s)",
             # Most of the engine's messages name the recording.
@@ -211,6 +218,16 @@ class TransferJob:
             },
         )
         return Outcome(claim, state, error=error)
+
+    def _audio_stands(self, claim: Claim) -> bool:
+        """Whether the audio of a recording, of which somebody asked for more, is where it was stored."""
+        if not claim.wanted_outputs or claim.verified is None or claim.object_name is None:
+            return False
+        try:
+            standing = self.storage.stat(claim.object_name)
+        except AudioExtractError:
+            return False
+        return standing is not None and standing.crc32c == claim.verified[1]
 
     def _attempt(self, active: ActiveTransfer, span: TransferSpan, reports: list[TransferReport]) -> bool:
         """Transfer or adopt; True when it was adopted."""
@@ -234,7 +251,8 @@ class TransferJob:
             )
         name = claim.object_name
         named_before = name is not None
-        serial = 1
+        named = claim.output_names
+        serial, appeared = 1, 0
         while serial <= _MAX_SERIAL:
             candidate = name or plan.object_name(
                 recording, self.settings, extension=sound.extension, serial=serial
@@ -242,34 +260,28 @@ class TransferJob:
             with span.stage("look"):
                 standing = self.storage.stat(candidate)
                 whose = (
-                    None
+                    Standing.FREE
                     if standing is None
                     else self._judge(claim, standing, recording, sound.plan_id, named_before=named_before)
                 )
-                folder = ChunkFolder(self.storage, candidate, recording.source_id)
-                chunks = None
-                if self._rule is not None:
-                    if whose is Standing.OURS and (chunks := folder.read_index()) is None:
-                        # Whoever stored it died before the chunks were complete: all of it is made again.
-                        whose = Standing.OURS_UNPROVEN
-                    if whose is not Standing.OURS and folder.is_foreign(named_before=named_before):
-                        whose = Standing.FOREIGN
+                chunks: list[StoredChunk] = []
+                if sound.rule is not None:
+                    folder = ChunkFolder(self.storage, candidate, recording.source_id)
+                    whose, chunks = folder.judge(whose, named_before=named_before)
                 # Looked at before it is decided: a name that is ours by the database is one that was free.
                 is_taken = whose is Standing.FOREIGN or (
                     name is None and not self.tracker.assign_object_name(claim, candidate, self.now())
                 )
             if is_taken:
-                name, named_before, serial = None, False, serial + 1
+                name, named_before, named, serial = None, False, {}, serial + 1
                 continue
             name = candidate
             with span.stage("look"):
                 more = MoreOutputs(self.storage, name, recording, span.trace_id)
                 places = more.places(
-                    beside,
-                    named_before=named_before,
-                    replaces=self.settings.behavior.new_revisions == "replace",
+                    beside, named=named, replaces=self.settings.behavior.new_revisions == "replace"
                 )
-            is_stored = standing is not None and whose is Standing.OURS
+            is_stored = whose is Standing.OURS
             task = Task(
                 recording=recording,
                 source=source,
@@ -279,19 +291,25 @@ class TransferJob:
                 is_stored=is_stored,
                 more=more,
                 places=places,
-                chunks=chunks or [],
+                chunks=chunks,
             )
             if is_stored and all(place.is_done for place in places):
                 self._recorder.adopt(claim, task, span=span)
                 return True
+            if places:
+                # Before anything stands under them: what an attempt that dies leaves is then known as ours.
+                self.tracker.assign_output_names(claim, {place.wanted.name: place.name for place in places})
             try:
                 report = self._transfer(active, task, span=span)
             except DestinationExistsError:
+                appeared += 1
+                if appeared > _MAX_APPEARED:
+                    raise
                 # Somebody was faster: look again whose it is. The name stays ours in the database.
                 _log.info(
                     "%s appeared meanwhile", name, extra={**ids(claim, span), "event": "transfer.name_taken"}
                 )
-                named_before = False
+                named_before, named = False, {}
                 continue
             reports.append(report)
             self._recorder.record(active, task, report, span=span)
@@ -324,11 +342,11 @@ class TransferJob:
         ):
             return False
         folder = ChunkFolder(self.storage, claim.object_name, recording.source_id)
-        chunks = folder.read_index() if self._rule is not None else []
+        chunks = folder.read_index() if sound.rule is not None else []
         if chunks is None:
             return False
         more = MoreOutputs(self.storage, claim.object_name, recording)
-        places = more.places(beside, named_before=True, replaces=False)
+        places = more.places(beside, named=claim.output_names, replaces=False)
         if not all(place.is_done for place in places):
             return False
         task = Task(
@@ -394,22 +412,41 @@ class TransferJob:
             engine_source = source.engine_source(recording)
             ffmpeg = plan.ffmpeg_request(self.settings, self.ffmpeg())
             tags = self._tags(recording)
+            means: Means = {
+                "fetch": plan.fetch_request(self.settings),
+                "memory_limit_bytes": plan.memory_limit_bytes(self.settings),
+                "temp_directory": str(self.settings.temp_directory),
+            }
+            shapings: dict[object, Shaping | None] = {}
 
             def audio(sound: WantedSound) -> Audio:
+                wanted = sound.format
                 bare = sound.request(tags, {})
-                shaping = shaping_for(
-                    engine_source,
-                    bare,
-                    ffmpeg,
-                    normalize=sound.format.normalize,
-                    trim=plan.silence(self.settings) if sound.format.trim_silence else None,
-                    token=source.token_provider(),
-                    cancel=active.cancel,
-                )
-                return sound.request(tags, shaping or {})
+                # What two outputs have in common is measured once.
+                same = (
+                    sound.track, bare["codec"] == "mp3", bare.get("channels"), bare.get("sample_rate_hz"),
+                    wanted.normalize, wanted.trim_silence,
+                )  # fmt: skip
+                if same not in shapings:
+                    shapings[same] = shaping_for(
+                        engine_source,
+                        bare,
+                        ffmpeg,
+                        normalize=wanted.normalize,
+                        trim=plan.silence(self.settings) if wanted.trim_silence else None,
+                        token=source.token_provider(),
+                        cancel=active.cancel,
+                        means=means,
+                    )
+                return sound.request(tags, shapings[same] or {})
 
             outputs: list[OutputSpec] = [
-                {"sink": task.more.sink(place), "audio": audio(place.wanted)} for place in task.missing
+                {
+                    "sink": task.more.sink(place),
+                    "audio": audio(place.wanted),
+                    "chunks": task.more.chunks(place),
+                }
+                for place in task.missing
             ]
             main: OutputSpec
             if task.is_stored:
@@ -423,24 +460,27 @@ class TransferJob:
                 if sink["kind"] == "gcs":
                     sink["chunk_size_bytes"] = self.settings.upload.chunk_size_bytes
                 main = {"sink": sink, "audio": audio(task.sound)}
+                if task.sound.rule is not None:
+                    folder = ChunkFolder(self.storage, task.name, recording.source_id)
+                    main["chunks"] = folder.target(
+                        task.sound.rule, content_type=content_type, metadata=metadata
+                    )
             request: TransferRequest = {
                 "source": engine_source,
                 "sink": main["sink"],
                 "audio": main["audio"],
+                "chunks": main.get("chunks"),
                 "outputs": outputs,
                 "ffmpeg": ffmpeg,
-                "fetch": plan.fetch_request(self.settings),
-                "memory_limit_bytes": plan.memory_limit_bytes(self.settings),
+                "fetch": means["fetch"],
+                "memory_limit_bytes": means["memory_limit_bytes"],
+                "temp_directory": means["temp_directory"],
                 "traceparent": span.traceparent,
-                "temp_directory": str(self.settings.temp_directory),
             }
             if not task.is_stored:
                 request["measure"] = plan.measure_request(self.settings)
-                if self._rule is not None:
-                    folder = ChunkFolder(self.storage, task.name, recording.source_id)
-                    request["chunks"] = folder.target(
-                        self._rule, content_type=content_type, metadata=metadata
-                    )
+            if any(place.wanted.needs_silence for place in task.missing):
+                request["measure"] = plan.silence(self.settings)
         try:
             return _engine.transfer(
                 request,
@@ -458,11 +498,6 @@ class TransferJob:
     @property
     def _recorder(self) -> Recorder:
         return Recorder(self.settings, self.tracker, self.storage, self.now)
-
-    @property
-    def _rule(self) -> ChunkRule | None:
-        """How the audio is cut into chunks; None: not at all."""
-        return plan.chunk_rule(self.settings)
 
     def _tags(self, recording: Recording) -> Tags:
         meeting = plan.meeting_of(recording, self.settings)

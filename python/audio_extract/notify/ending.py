@@ -35,7 +35,8 @@ class Ending:
         trace_id: The transfer's trace.
         url: Where the audio is, without a signature: ``gs://…``, or ``file:///…`` on this machine.
         link: A link that whoever has it can use, where that is asked for; it expires at `link_expires_at`.
-        outputs: What stands beside the audio: name, storage_path, url, size_bytes, crc32c, audio_seconds.
+        outputs: What stands beside the audio: name, storage_path, url, size_bytes, crc32c, audio_seconds, and
+            chunks where it was split.
         companions: What the meeting left beside its recording: kind, name, link.
         chunks: Its pieces in order: storage_path, url, start_seconds, end_seconds, size_bytes, crc32c.
     """

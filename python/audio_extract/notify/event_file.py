@@ -41,8 +41,10 @@ class FileNotifier:
     def tell(self, ending: Ending) -> None:
         """A transfer ended."""
         if is_wanted(ending, on_success=self._settings.on_success, on_failure=self._settings.on_failure):
-            text = json.dumps(event(ending, self._source), ensure_ascii=False)
-            line = f"{text}\n".encode("utf-8", "replace")
+            # As the other receivers get it: a lone surrogate of a file name is no text.
+            text = json.dumps(event(ending, self._source), ensure_ascii=False).encode("utf-8", "replace")
+            # ASCII: for many readers U+2028, U+0085 and others, which names may have, end a line.
+            line = f"{json.dumps(json.loads(text))}\n".encode("ascii")
             self._outbox.put(lambda: self._append(line))
 
     def close(self) -> None:

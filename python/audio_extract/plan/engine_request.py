@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from audio_extract.ffmpeg import FoundFfmpeg
     from audio_extract.plan.tracks import Chosen
     from audio_extract.settings import Settings
-    from audio_extract.settings.audio_sections import AudioFormat
+    from audio_extract.settings.audio_sections import AudioFormat, Cuts
 
 
 def audio_request(audio: AudioFormat, track: Chosen, tags: Tags | None = None) -> Audio:
@@ -53,21 +53,16 @@ def silence(settings: Settings) -> Silence:
     return {"threshold_db": chunks.silence_threshold_db, "least_seconds": chunks.silence_seconds}
 
 
-def chunk_rule(settings: Settings) -> ChunkRule | None:
-    """Return how to cut the audio into chunks; None: not at all."""
-    chunks = settings.processing.chunks
-    if chunks.duration_seconds is None and chunks.max_size_mb is None:
+def chunk_rule(settings: Settings, cuts: Cuts) -> ChunkRule | None:
+    """Return how to cut an output into chunks; None: not at all."""
+    if not cuts.are_wanted:
         return None
-    size = chunks.max_size_mb
+    size = cuts.max_size_mb
     return {
-        "duration_seconds": chunks.duration_seconds,
+        "duration_seconds": cuts.duration_seconds,
         "most_bytes": None if size is None else round(size * 1_000_000),
-        "overlap_seconds": chunks.overlap_seconds,
-        "silence": (
-            {"threshold_db": chunks.silence_threshold_db, "least_seconds": chunks.silence_seconds}
-            if chunks.at_silence
-            else None
-        ),
+        "overlap_seconds": cuts.overlap_seconds,
+        "silence": silence(settings) if cuts.at_silence else None,
     }
 
 

@@ -50,3 +50,6 @@ CONTENT_TYPES: Final = {
     "wav": "audio/wav",
     "mka": "audio/x-matroska",
 }
+
+#: In Hz, of MPEG-1, 2 and 2.5 layer III.
+MP3_RATES: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from audio_extract.plan.engine_request import chunk_rule
+from audio_extract.plan.engine_request import chunk_rule, silence
 
 if TYPE_CHECKING:
     from audio_extract.engine_types import ChunkRule
@@ -22,11 +22,19 @@ def plan_id(settings: Settings) -> str:
 
     ``128k`` and ``128000`` are the same; what a codec does not use (the bitrate of ``flac``) does not count.
     """
-    return format_id(settings.processing.audio_format, chunk_rule(settings))
+    return format_id(
+        settings, settings.processing.audio_format, chunk_rule(settings, settings.processing.chunks)
+    )
 
 
-def format_id(audio: AudioFormat, chunks: ChunkRule | None = None) -> str:
-    """Return the same for one output: what else is made of a recording changes nothing about it."""
+def format_id(settings: Settings, audio: AudioFormat, chunks: ChunkRule | None = None) -> str:
+    """Return the same for one output: what else is made of a recording changes nothing about it.
+
+    Args:
+        settings: What counts as silence.
+        audio: The output.
+        chunks: How it is cut; None: not at all.
+    """
     meaning: dict[str, Any] = {
         "version": _VERSION,
         "codec": audio.codec,
@@ -43,7 +51,7 @@ def format_id(audio: AudioFormat, chunks: ChunkRule | None = None) -> str:
         "chunks": chunks,
         "sample_bits": audio.sample_bits,
         "loudness_lufs": audio.normalize,
-        "trim_silence": audio.trim_silence or None,
+        "trim_silence": silence(settings) if audio.trim_silence else None,
     }
     meaning.update((name, value) for name, value in newer.items() if value is not None)
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))

@@ -123,6 +123,10 @@ class AudioFormat(Section):
             raise ValueError(
                 "sample_rate: opus knows 8000, 12000, 16000, 24000 and 48000; remove it or choose one"
             )
+        if self.codec == "opus" and self.bitrate_bps is not None:
+            most = 256_000 * self.channels
+            if not 6_000 <= self.bitrate_bps <= most:
+                raise ValueError(f"bitrate: of this many channels opus knows 6k to {most // 1000}k")
         if self.codec == "aac" and rate not in _AAC_RATES:
             raise ValueError(
                 f"sample_rate: aac knows {', '.join(str(number) for number in sorted(_AAC_RATES))}"
@@ -164,6 +168,43 @@ def _output_name(name: str) -> str:
 OutputName = Annotated[str, AfterValidator(_output_name)]
 
 
+class Cuts(Section):
+    """Pieces of one output. There are none unless one of the first two keys is set."""
+
+    duration_seconds: float | None = key(
+        None, "How long a chunk should be, for example 900.", ge=1, le=86_400
+    )
+    max_size_mb: float | None = key(
+        None, "Every chunk is smaller, for example 24 where a service takes 25 MB.", ge=0.3, le=4_000
+    )
+    overlap_seconds: float = key(
+        0.0, "What of the end of a chunk comes again at the beginning of the next.", ge=0, le=60
+    )
+    at_silence: bool = key(
+        False, "Cut in the silence nearest to the place, at most 30 seconds (a quarter of a chunk) away."
+    )
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether anything is cut."""
+        return self.duration_seconds is not None or self.max_size_mb is not None
+
+    def refuse(self, codec: Codec) -> None:
+        """Refuse what cannot be cut so.
+
+        Raises:
+            ValueError: The codec has no places to cut at, or the overlap is too long.
+        """
+        if not self.are_wanted:
+            return
+        if codec not in {"mp3", "flac", "wav"}:
+            raise ValueError(
+                "chunks: only mp3, flac and wav can be cut without encoding them again; choose one as codec"
+            )
+        if self.duration_seconds is not None and self.overlap_seconds > self.duration_seconds / 2:
+            raise ValueError("chunks.overlap_seconds: at most half of chunks.duration_seconds")
+
+
 class Output(AudioFormat):
     """One more output of a recording: a preset, or a name and the keys of ``audio_format``."""
 
@@ -173,6 +214,12 @@ class Output(AudioFormat):
         " codec's.",
     )
     preset: Preset | None = key(None, "podcast, speech, speech-small or archive.")
+    chunks: Cuts = key(Cuts, "Pieces of this output, in a folder of its name.")
+
+    @model_validator(mode="after")
+    def _can_be_cut(self) -> Output:
+        self.chunks.refuse(self.codec)
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -217,10 +217,14 @@ def contradictions(settings: Settings) -> list[str]:
             "folder; set storage.type to local, or storage.gcs_mount.enabled to false"
         )
     chunks = settings.upload.chunk_size_mb
-    least = 2 * chunks + _FETCH_ROOM_MB
+    outputs = settings.processing.outputs
+    cut = [settings.processing.chunks, *(one.chunks for one in outputs)]
+    beside = 2 * (len(outputs) + sum(one.are_wanted for one in cut))
+    least = 2 * chunks + beside + _FETCH_ROOM_MB
     if least > settings.transfer.memory_limit_mb:
+        more = f", {beside} MB for processing.outputs and chunks" if beside else ""
         found.append(
-            f"upload.chunk_size_mb is {chunks:g}, so a transfer needs {least:g} MB (two pieces and "
+            f"upload.chunk_size_mb is {chunks:g}, so a transfer needs {least:g} MB (two pieces{more} and "
             f"{_FETCH_ROOM_MB} MB to fetch into), more than transfer.memory_limit_mb "
             f"({settings.transfer.memory_limit_mb}): make the first smaller or the second larger"
         )

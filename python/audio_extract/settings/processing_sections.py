@@ -7,25 +7,13 @@ from typing import Literal
 from pydantic import model_validator
 
 from audio_extract.engine_types import StrategyChoice  # noqa: TC001 - pydantic reads it
-from audio_extract.settings.audio_sections import AudioFormat, Outputs, refuse_outputs
+from audio_extract.settings.audio_sections import AudioFormat, Cuts, Outputs, refuse_outputs
 from audio_extract.settings.base import MIB, Bucket, ExpandedPath, Prefix, Section, key
 
 
-class Chunks(Section):
-    """Pieces of the audio, for what comes next. There are none unless one of the first two keys is set."""
+class Chunks(Cuts):
+    """Pieces of the audio, for what comes next, and what silence is."""
 
-    duration_seconds: float | None = key(
-        None, "How long a chunk should be, for example 900.", ge=1, le=86_400
-    )
-    max_size_mb: float | None = key(
-        None, "Every chunk is smaller, for example 24 where a service takes 25 MB.", ge=0.3, le=4_000
-    )
-    overlap_seconds: float = key(
-        0.0, "What of the end of a chunk comes again at the beginning of the next.", ge=0, le=60
-    )
-    at_silence: bool = key(
-        False, "Cut in the silence nearest to the place, at most 30 seconds (a quarter of a chunk) away."
-    )
     silence_threshold_db: float = key(
         -40.0, "No sample is louder in silence, in dB below full scale.", ge=-90, le=-10
     )
@@ -82,7 +70,7 @@ class Processing(Section):
     outputs: Outputs = key(
         [],
         "What else is made of each recording in the same pass and stored beside its audio: presets (podcast,"
-        " speech, speech-small, archive) or {name, and the keys of audio_format}.",
+        " speech, speech-small, archive) or {name, the keys of audio_format, and chunks}.",
     )
     chunks: Chunks = key(Chunks, "Pieces of the audio, for what comes next.")
     measure: bool = key(
@@ -103,17 +91,8 @@ class Processing(Section):
 
     @model_validator(mode="after")
     def _can_be_cut(self) -> Processing:
-        chunks = self.chunks
-        if chunks.duration_seconds is None and chunks.max_size_mb is None:
-            return self
-        if self.audio_format.codec not in {"mp3", "flac", "wav"}:
-            raise ValueError(
-                "chunks: only mp3, flac and wav can be cut without encoding them again; choose one as "
-                "audio_format.codec"
-            )
-        if chunks.duration_seconds is not None and chunks.overlap_seconds > chunks.duration_seconds / 2:
-            raise ValueError("chunks.overlap_seconds: at most half of chunks.duration_seconds")
-        if chunks.at_silence and not self.measure:
+        self.chunks.refuse(self.audio_format.codec)
+        if self.chunks.are_wanted and self.chunks.at_silence and not self.measure:
             raise ValueError("chunks.at_silence: the sound has to be measured; set measure: true")
         return self
 

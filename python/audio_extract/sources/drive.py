@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote
 
@@ -42,6 +42,8 @@ _FOLDERS_SECONDS = 900.0
 _GOOGLES = "application/vnd.google-apps."
 #: Enough to find what has a title; Drive looks for the beginnings of words.
 _SEARCHED_LETTERS = 60
+#: Chat and transcript may stand there before the recording, which has to be encoded first.
+_TEXT_BEFORE = timedelta(days=1)
 
 
 def _quoted(text: str) -> str:
@@ -211,13 +213,23 @@ class DriveSource:
         }
 
     def neighbours(self, recording: Recording, title: str) -> Sequence[Neighbour]:
-        """Other files in a recording's folder whose names begin with a title; the first hundred."""
+        """Other files in a recording's folder whose names begin with a title, from its time on.
+
+        The hundred that came soonest: a folder may hold one title for each week of some years. Who writes a
+        text long after the meeting is among them as well, unless so many came in between.
+        """
         if recording.folder_id is None or not title:
             return []
-        query = f"{_quoted(recording.folder_id)} in parents and trashed = false and name contains "
+        since = recording.created_at - _TEXT_BEFORE
+        query = (
+            f"{_quoted(recording.folder_id)} in parents and trashed = false"
+            f" and createdTime >= {_quoted(since.isoformat(timespec='seconds'))}"
+            f" and name contains {_quoted(title[:_SEARCHED_LETTERS])}"
+        )
         answer = self._client.call(
             lambda api: api.files().list(
-                q=query + _quoted(title[:_SEARCHED_LETTERS]),
+                q=query,
+                orderBy="createdTime",
                 fields="files(id,name,mimeType,createdTime,size,webViewLink)",
                 pageSize=100,
                 supportsAllDrives=True,

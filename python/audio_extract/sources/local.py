@@ -7,6 +7,7 @@ change feed: a listing costs little, so every look is a full one.
 from __future__ import annotations
 
 import errno
+import heapq
 import json
 import logging
 import mimetypes
@@ -159,29 +160,38 @@ class LocalSource:
         return {"kind": "file", "path": str(self._path(recording.source_id)), "name": recording.name}
 
     def neighbours(self, recording: Recording, title: str) -> Sequence[Neighbour]:
-        """Other files in a recording's folder whose names begin with a title; the first hundred."""
+        """Other files in a recording's folder whose names begin with a title.
+
+        The hundred whose names have most in common with its own: a folder may hold one title for each week of
+        some years, and times are lost when files are copied.
+        """
         path = self._path(recording.source_id)
-        found: list[Neighbour] = []
         if not title:
-            return found
+            return []
+
+        def most_alike_first(entry: os.DirEntry[str]) -> tuple[int, str]:
+            shared = os.path.commonprefix([entry.name, path.name])  # noqa: RUF071 - letters, not folders
+            return -len(shared), entry.name
+
         try:
             with os.scandir(path.parent) as entries:
-                for entry in entries:
-                    if not entry.name.startswith(title) or entry.name == path.name or not entry.is_file():
-                        continue
-                    status = entry.stat()
-                    found.append(
-                        Neighbour(
-                            source_id=str(PurePosixPath(recording.source_id).with_name(entry.name)),
-                            name=entry.name,
-                            mime_type=mimetypes.guess_type(entry.name)[0],
-                            created_at=datetime.fromtimestamp(status.st_mtime, UTC),
-                            size_bytes=status.st_size,
-                        )
-                    )
+                others = [
+                    entry
+                    for entry in entries
+                    if entry.name.startswith(title) and entry.name != path.name and entry.is_file()
+                ]
+            return [
+                Neighbour(
+                    source_id=str(PurePosixPath(recording.source_id).with_name(entry.name)),
+                    name=entry.name,
+                    mime_type=mimetypes.guess_type(entry.name)[0],
+                    created_at=datetime.fromtimestamp(entry.stat().st_mtime, UTC),
+                    size_bytes=entry.stat().st_size,
+                )
+                for entry in heapq.nsmallest(_MOST_NEIGHBOURS, others, key=most_alike_first)
+            ]
         except OSError as error:
             raise _failure(error, path.parent) from error
-        return sorted(found, key=lambda one: one.name)[:_MOST_NEIGHBOURS]
 
     def text_of(self, neighbour: Neighbour) -> str:
         """What stands in a text file."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from audio_extract.tracker import history
@@ -20,6 +20,7 @@ from audio_extract.tracker.models import chunks as chunk_table
 from audio_extract.tracker.models import outputs as output_table
 from audio_extract.tracker.models import recordings, transfers
 from audio_extract.tracker.outcomes import end_transfer, note_outcome
+from audio_extract.tracker.retry_policy import Decision, RetryPolicy
 from audio_extract.tracker.states import Event, State
 from audio_extract.tracker.values import (
     RECORDING_FIELDS,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from audio_extract.tracker.database import Database
     from audio_extract.tracker.owners import Owner
-    from audio_extract.tracker.retry_policy import RetryPolicy
 
 #: A person asked for it; found by discovery. Taken in this order.
 PRIORITIES = (1, 0)
@@ -155,6 +155,38 @@ class Claims:
             return False
         return True
 
+    def assign_output_names(self, claim: Claim, names: Mapping[str, str]) -> None:
+        """Write down under which names what is beside the audio will stand, by output.
+
+        Raises:
+            LeaseLostError: Somebody else holds the recording.
+        """
+        with self._database.write() as connection:
+            row = _required(connection, claim)
+            connection.execute(
+                update(recordings)
+                .where(recordings.c.id == row["id"])
+                .values(output_names={**(row["output_names"] or {}), **names})
+            )
+
+    def note_companions(
+        self, recording_id: str, links: Sequence[Mapping[str, str]], texts: Sequence[StoredOutput]
+    ) -> None:
+        """Write down what a meeting left beside its recording.
+
+        Args:
+            recording_id: A recording that is completed.
+            links: Kind, name and link of each.
+            texts: Those that were copied beside the audio.
+        """
+        number = row_id(recording_id)
+        with self._database.write() as connection:
+            for row in history.locked(connection, [] if number is None else [number]):
+                connection.execute(
+                    update(recordings).where(recordings.c.id == row["id"]).values(companions=list(links))
+                )
+                _replace_outputs(connection, row["id"], texts, all_others=False)
+
     def complete(
         self,
         claim: Claim,
@@ -166,7 +198,6 @@ class Claims:
         adopted: bool = False,
         chunks: Sequence[StoredChunk] = (),
         outputs: Sequence[StoredOutput] = (),
-        companions: Sequence[Mapping[str, str]] | None = None,
         revision: str | None = None,
         trace_id: str | None = None,
     ) -> None:
@@ -181,7 +212,6 @@ class Claims:
             adopted: Whether the object was there already.
             chunks: The pieces, when the audio was split.
             outputs: What else stands beside the audio.
-            companions: What the meeting left beside its recording; None: nobody looked.
             revision: Which content was transferred, when it is not the claim's.
             trace_id: The transfer's trace.
 
@@ -201,8 +231,6 @@ class Claims:
                 **facts, **_NO_ERROR, "plan_id": plan_id, "completed_revision": revision or claim.revision,
                 "processed_at": now, "attempts": claim.attempt, "failures": 0, "priority": 0,
             }  # fmt: skip
-            if companions is not None:
-                values["companions"] = list(companions)
             history.move(
                 connection,
                 row,
@@ -214,18 +242,15 @@ class Claims:
                 values=values,
             )
             connection.execute(chunk_table.delete().where(chunk_table.c.recording_id == row["id"]))
-            if chunks:
-                rows = []
-                for chunk in chunks:
+            rows = []
+            for output, pieces in (("", chunks), *((one.name, one.chunks) for one in outputs)):
+                for chunk in pieces:
                     chunk_values = values_of(chunk)
                     chunk_values["chunk_index"] = chunk_values.pop("index")
-                    rows.append({**chunk_values, "recording_id": row["id"]})
+                    rows.append({**chunk_values, "recording_id": row["id"], "output": output})
+            if rows:
                 connection.execute(insert(chunk_table), rows)
-            connection.execute(output_table.delete().where(output_table.c.recording_id == row["id"]))
-            if outputs:
-                connection.execute(
-                    insert(output_table), [{**values_of(one), "recording_id": row["id"]} for one in outputs]
-                )
+            _replace_outputs(connection, row["id"], outputs, all_others=True)
             note_outcome(
                 self._database,
                 connection,
@@ -247,8 +272,25 @@ class Claims:
         retry_after_seconds: float | None = None,
         report: Mapping[str, Any] | None = None,
         trace_id: str | None = None,
+        audio_stands: bool = False,
     ) -> State:
         """Write down that a transfer ended with an error, and return where the recording went by the policy.
+
+        What was asked for beside audio that is stored, and cannot be made, is given up: the recording is
+        completed as before.
+
+        Args:
+            claim: The lease.
+            now: The time.
+            code: Of the error, as the next two.
+            kind: What has to be done about it.
+            message: For people.
+            policy: Decides what follows.
+            ffmpeg_tail: What FFmpeg said last.
+            retry_after_seconds: What the server asked for.
+            report: What was done until then.
+            trace_id: The transfer's trace.
+            audio_stands: The audio of this content was found at the destination, whole.
 
         Raises:
             LeaseLostError: Somebody else holds the recording.
@@ -280,11 +322,23 @@ class Claims:
                 values |= {**error, "failures": row["failures"] + 1, "priority": 0}
                 if decision.state is not State.PENDING:
                     values["processed_at"] = now
+            gives_up = decision.delay_seconds is None or kind == "configuration"
+            event = Event.FAILED if kind != "cancelled" else Event.RELEASED
+            if audio_stands and gives_up:
+                event = Event.KEPT
+                decision = Decision(State.COMPLETED, "kept")
+                names = select(output_table.c.name).where(output_table.c.recording_id == row["id"])
+                made = set(connection.scalars(names))
+                kept = [one for one in row["wanted_outputs"] or () if one["name"] in made]
+                values |= {
+                    **_NO_ERROR, "attempts": claim.attempt, "failures": 0,
+                    "processed_at": row["processed_at"], "wanted_outputs": kept or None,
+                }  # fmt: skip
             delay = decision.delay_seconds
             history.move(
                 connection,
                 row,
-                Event.FAILED if kind != "cancelled" else Event.RELEASED,
+                event,
                 decision.state,
                 now,
                 actor=claim.owner,
@@ -296,6 +350,22 @@ class Claims:
             if decision.state in {State.FAILED, State.QUARANTINED}:
                 note_outcome(self._database, connection, {**row, **values}, decision.state, now)
             return decision.state
+
+
+def _replace_outputs(
+    connection: Connection, recording: int, outputs: Sequence[StoredOutput], *, all_others: bool
+) -> None:
+    """Write down outputs in place of those of their names, or of all but the texts of companions."""
+    table = output_table.c
+    named = table.name.in_([one.name for one in outputs])
+    no_text = table.content_type.is_(None) | table.content_type.not_like("text/%")
+    replaced = or_(named, no_text) if all_others else named
+    connection.execute(output_table.delete().where(table.recording_id == recording, replaced))
+    if outputs:
+        rows = [{**values_of(one), "recording_id": recording} for one in outputs]
+        for row in rows:
+            del row["chunks"]
+        connection.execute(insert(output_table), rows)
 
 
 def _due_rows(connection: Connection, priority: int, now: datetime, limit: int) -> list[RowMapping]:
@@ -346,6 +416,8 @@ def _take(
         expires_at=expires_at,
         transfer_id=transfer_id,
         wanted_outputs=tuple(row["wanted_outputs"] or ()),
+        output_names=row["output_names"] or {},
+        was_cut_short=row["crashes"] > 0 and row["completed_revision"] != row["revision"],
         waiting_since=None if row["priority"] or row["completed_revision"] else row["discovered_at"],
         **{name: row[name] for name in RECORDING_FIELDS},
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
+    from sqlalchemy import RowMapping
+
     from audio_extract.tracker.database import Database
 
 #: One transaction: short, so that workers claim in between.
@@ -143,6 +145,8 @@ class Discovery:
                 .with_for_update()
             )
             rows = connection.execute(query).mappings().all()
+            if event is Event.GONE:
+                rows = [row for row in rows if not _decides_itself(row)]
             for row in rows:
                 history.move(connection, row, event, State.SKIPPED, now, actor="discovery", reason=reason)
             if event is Event.GONE and source == "drive":
@@ -152,6 +156,12 @@ class Discovery:
                     .values(removed_at=now)
                 )
             return len(rows)
+
+
+def _decides_itself(row: RowMapping) -> bool:
+    """Whether more was asked of audio that is stored: the attempt sees whether that stands, and keeps it."""
+    is_stored = row["completed_revision"] is not None and row["completed_revision"] == row["revision"]
+    return bool(row["wanted_outputs"]) and is_stored and row["next_attempt_at"] is not None
 
 
 def _id_bytes(item: SourceRecording) -> int:

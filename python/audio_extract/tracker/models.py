@@ -86,6 +86,8 @@ recordings = Table(
     Column("last_transfer_id", RowId),
     # What a person asked to have beside the audio, as in `processing.outputs`.
     Column("wanted_outputs", JsonText),
+    # Output → the name that was decided for it.
+    Column("output_names", JsonText),
     # Transcript, notes, chat: kind, name and link of each.
     Column("companions", JsonText),
     # Who works on it. The fence grows with each claim: an old holder's writes no longer match.
@@ -218,6 +220,8 @@ chunks = Table(
     "chunks",
     metadata,
     Column("recording_id", RowId, ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True),
+    # The name of the output it is of; empty: the audio itself.
+    Column("output", AnyText, primary_key=True, server_default=text("''")),
     Column("chunk_index", Integer, primary_key=True, autoincrement=False),
     Column("object_name", AnyText, nullable=False),
     Column("start_seconds", Float, nullable=False),

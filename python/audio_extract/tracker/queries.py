@@ -238,14 +238,14 @@ class Queries:
         return None if row is None else _row(row)
 
     def stored_as(self, storage_path: str) -> RecordingRow | None:
-        """Return the completed recording whose audio, or another output, is stored under a name, or None."""
+        """Return the recording whose audio, or another output, is stored under a name, or None."""
         owner = select(outputs.c.recording_id).where(outputs.c.object_name == storage_path)
         with self._database.read() as connection:
             for which in (recordings.c.storage_path == storage_path, recordings.c.id.in_(owner)):
-                query = _rows().where(which, recordings.c.state == State.COMPLETED)
-                row = connection.execute(query.limit(1)).mappings().one_or_none()
-                if row is not None:
-                    return _row(row)
+                for row in connection.execute(_rows().where(which).limit(2)).mappings():
+                    # What was verified stays where it is while more is made of it.
+                    if row["state"] == State.COMPLETED or row["crc32c"] is not None:
+                        return _row(row)
         return None
 
     def abandoned_names(self) -> list[str]:
@@ -328,8 +328,9 @@ class Queries:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        sounds = {str(row.recording_id): (row.report or {}).get("sound") for row in rows}
-        return {number: sound for number, sound in sounds.items() if sound is not None}
+        sounds = ((str(row.recording_id), (row.report or {}).get("sound")) for row in rows)
+        # A transfer that only made more of it measured nothing.
+        return {number: sound for number, sound in sounds if sound is not None}
 
     def traces_before(self, claim: Claim) -> tuple[str | None, list[str]]:
         """Return the trace ids of the discovery that found a recording, and of its earlier attempts.
@@ -363,21 +364,13 @@ class Queries:
         number = row_id(recording_id)
         if number is None:
             return []
-        query = select(chunks).where(chunks.c.recording_id == number).order_by(chunks.c.chunk_index)
+        query = (
+            select(chunks)
+            .where(chunks.c.recording_id == number, chunks.c.output == "")
+            .order_by(chunks.c.chunk_index)
+        )
         with self._database.read() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [
-            StoredChunk(
-                index=row["chunk_index"],
-                object_name=row["object_name"],
-                start_seconds=row["start_seconds"],
-                end_seconds=row["end_seconds"],
-                size_bytes=row["size_bytes"],
-                crc32c=row["crc32c"],
-                silence_cut=row["silence_cut"],
-            )
-            for row in rows
-        ]
+            return [_chunk(row) for row in connection.execute(query).mappings()]
 
     def companions_of(self, recording_id: str) -> list[dict[str, str]]:
         """Return kind, name and link of what the meeting left beside its recording."""
@@ -386,15 +379,35 @@ class Queries:
         with self._database.read() as connection:
             return list(connection.scalar(query) or ())
 
+    def wanted_outputs_of(self, recording_id: str) -> set[str]:
+        """Return the names of what a person asked to have beside a recording's audio."""
+        query = select(recordings.c.wanted_outputs).where(recordings.c.id == row_id(recording_id))
+        with self._database.read() as connection:
+            return {one["name"] for one in connection.scalar(query) or ()}
+
     def outputs_of(self, recording_id: str) -> list[StoredOutput]:
         """Return what else is stored of a recording beside its audio, by name."""
         number = row_id(recording_id)
         if number is None:
             return []
         query = select(outputs).where(outputs.c.recording_id == number).order_by(outputs.c.name)
+        pieces = (
+            select(chunks)
+            .where(chunks.c.recording_id == number, chunks.c.output != "")
+            .order_by(chunks.c.chunk_index)
+        )
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
-        return [StoredOutput(**{name: row[name] for name in row if name != "recording_id"}) for row in rows]
+            found: dict[str, list[StoredChunk]] = {}
+            for piece in connection.execute(pieces).mappings():
+                found.setdefault(piece["output"], []).append(_chunk(piece))
+        return [
+            StoredOutput(
+                **{name: row[name] for name in row if name != "recording_id"},
+                chunks=tuple(found.get(row["name"], ())),
+            )
+            for row in rows
+        ]
 
     def placed(self, *, batch: int = 500) -> Iterator[list[Placed]]:
         """Return what is stored or has a name, and what is beside it, some at a time so that nobody waits."""
@@ -533,6 +546,18 @@ def _placed(row: RowMapping) -> Placed:
         size_bytes=row["stored_size_bytes"],
         crc32c=row["crc32c"],
         generation=row["generation"],
+    )
+
+
+def _chunk(row: RowMapping) -> StoredChunk:
+    return StoredChunk(
+        index=row["chunk_index"],
+        object_name=row["object_name"],
+        start_seconds=row["start_seconds"],
+        end_seconds=row["end_seconds"],
+        size_bytes=row["size_bytes"],
+        crc32c=row["crc32c"],
+        silence_cut=row["silence_cut"],
     )
 
 

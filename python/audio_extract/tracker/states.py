@@ -72,6 +72,8 @@ class Event(StrEnum):
     """The audio is stored and verified."""
     FAILED = "failed"
     """A transfer ended with an error."""
+    KEPT = "kept"
+    """What was asked for beside stored audio failed; that is as it was."""
     RELEASED = "released"
     """The owner gave it back without spending an attempt."""
     RECOVERED = "recovered"
@@ -106,6 +108,7 @@ TRANSITIONS: dict[tuple[Event, State | None], frozenset[State | None]] = {
     (Event.FAILED, State.IN_PROGRESS): frozenset(
         {State.FAILED, State.QUARANTINED, State.SKIPPED, State.PENDING}
     ),
+    (Event.KEPT, State.IN_PROGRESS): frozenset({State.COMPLETED}),
     (Event.RELEASED, State.IN_PROGRESS): frozenset({State.PENDING}),
     (Event.RECOVERED, State.IN_PROGRESS): frozenset({State.PENDING, State.QUARANTINED}),
     **{

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date, datetime
 
 
@@ -108,6 +109,8 @@ class Claim:
         verified: Plan and CRC32C of what an earlier transfer of this revision stored under `object_name`.
         revision: None when only the earlier service knew it, as `created_at`: ask the source first.
         wanted_outputs: What a person asked to have beside the audio, as in ``processing.outputs``.
+        output_names: The names that earlier attempts decided for what stands beside the audio, by output.
+        was_cut_short: A process died over this content before it was written down as stored.
         waiting_since: When it was discovered; None: a person asked for it, or audio was stored before.
     """
 
@@ -132,6 +135,8 @@ class Claim:
     sha256: str | None
     web_link: str | None
     wanted_outputs: tuple[dict[str, Any], ...] = ()
+    output_names: Mapping[str, str] = field(default_factory=dict)
+    was_cut_short: bool = False
     waiting_since: datetime | None = None
 
     def recording_fields(self) -> dict[str, Any]:
@@ -186,6 +191,7 @@ class StoredOutput:
         object_name: Where it stands.
         size_bytes: As the destination reports it.
         crc32c: Base64 of the big-endian value, as the destination reports it.
+        chunks: Its pieces, when it was split.
     """
 
     name: str
@@ -195,6 +201,7 @@ class StoredOutput:
     generation: int | None = None
     content_type: str | None = None
     audio_seconds: float | None = None
+    chunks: tuple[StoredChunk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from starlette.exceptions import HTTPException
+
+from audio_extract.settings.audio_sections import MOST_OUTPUTS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from datetime import timedelta
 
     from audio_extract.settings.audio_sections import Output
@@ -40,6 +44,7 @@ class Actions:
         due_now: Tells the service that recordings became due.
         audio: Gives the place of a completed recording's audio, as on the page.
         link_lifetime: How long a link works that expires.
+        configured: Names of the outputs that every recording gets.
         now: The clock.
     """
 
@@ -47,6 +52,7 @@ class Actions:
     due_now: Callable[[], None]
     audio: Callable[[RecordingRow, bool, str | None], AudioLocation | None]
     link_lifetime: timedelta
+    configured: Collection[str] = ()
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def retry(self, ids: Iterable[str], actor: str) -> list[str]:
@@ -67,9 +73,22 @@ class Actions:
             recording_id: Which.
             actor: Who asks.
             outputs: What should be stored beside its audio too; None: as before.
+
+        Raises:
+            HTTPException: 422, with what it has already that is more than is made of one recording.
         """
         wanted = None
         if outputs is not None:
+            outputs = list(outputs)
+            names = {*self.configured, *(one.name for one in outputs)}
+            if outputs:
+                names |= self.tracker.wanted_outputs_of(recording_id)
+            if len(names) > MOST_OUTPUTS:
+                raise HTTPException(
+                    422,
+                    f"outputs: with those that it has already there would be {len(names)} beside the audio; "
+                    f"at most {MOST_OUTPUTS} are made. An empty list takes back what was asked for",
+                )
             # What a preset stands for is said key by key, so that it stays what was asked for.
             wanted = [
                 {**one.model_dump(exclude_unset=True, exclude={"preset"}), "name": one.name}

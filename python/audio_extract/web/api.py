@@ -133,7 +133,7 @@ class Api:
             "audit": [values_of(entry) for entry in tracker.audit(row.id)],
             "chunks": [values_of(chunk) for chunk in tracker.chunks_of(row.id)],
             "outputs": [
-                {**values_of(one), "url": f"{given.request.base_url}recordings/{row.id}/outputs/{one.name}"}
+                {**asdict(one), "url": f"{given.request.base_url}recordings/{row.id}/outputs/{one.name}"}
                 for one in tracker.outputs_of(row.id)
             ],
             "companions": [{"link": None, **one} for one in tracker.companions_of(row.id)],

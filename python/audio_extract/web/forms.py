@@ -35,7 +35,7 @@ async def fields_of(request: Request) -> dict[str, str]:
         raise HTTPException(408, "the form did not arrive in time") from error
     try:
         return dict(
-            parse_qsl(content.decode("ascii"), keep_blank_values=True, max_num_fields=8, errors="strict")
+            parse_qsl(content.decode("ascii"), keep_blank_values=True, max_num_fields=16, errors="strict")
         )
     except ValueError as error:
         raise HTTPException(400, "the form is not as a browser writes it") from error

@@ -158,6 +158,8 @@ class Pages:
         tracker = self._dashboard.tracker
         row = found(tracker, request.path_params["id"])
         attempts = tracker.attempts_of(row.id)
+        outputs = tracker.outputs_of(row.id)
+        chunked = [("", tracker.chunks_of(row.id)), *((one.name, one.chunks) for one in outputs)]
         return self._page(
             request,
             "recording.html",
@@ -166,8 +168,8 @@ class Pages:
             attempts=[{**attempt, "why": _ended_by(attempt, row.name)} for attempt in reversed(attempts)],
             stages=stage_rows(attempts[-1].get("report") if attempts else None),
             sound=last_sound(attempts),
-            chunks=tracker.chunks_of(row.id),
-            outputs=tracker.outputs_of(row.id),
+            chunked=[(of, chunks) for of, chunks in chunked if chunks],
+            outputs=outputs,
             companions=tracker.companions_of(row.id),
             presets=list(PRESETS),
             trace_url=_trace_url(self._dashboard.trace_url, row.trace_id),
@@ -236,18 +238,22 @@ class Pages:
         return RedirectResponse(f"/recordings/{row.id}", 303)
 
     async def more_outputs(self, request: Request) -> Response:
-        """``POST /recordings/{id}/outputs``: ``preset``, and ``track`` and ``normalize`` or nothing."""
+        """``POST /recordings/{id}/outputs``: ``preset``, and more or nothing of how it should be."""
         fields = await fields_of(request)
-        given = {name: value for name in ("preset", "track", "normalize") if (value := fields.get(name))}
+        given: dict[str, Any] = {
+            name: value for name in ("preset", "track", "normalize") if (value := fields.get(name))
+        }
         try:
-            output = Output.model_validate({**given, "preset": given.get("preset", "")})
+            output = Output.model_validate({**given, "preset": given.get("preset", ""), **_cuts(fields)})
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise HTTPException(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
-        if "track" in given:
-            # Beside that of another track.
-            output = output.model_copy(update={"name": f"{output.name}-{given['track']}"})
+        # Beside that of another track, and beside the one that is in one piece.
+        parts = [output.name]
+        parts += [str(output.track)] if "track" in given else []
+        parts += ["chunks"] if output.chunks.are_wanted else []
+        output = output.model_copy(update={"name": "-".join(parts)})
 
         def act() -> Response:
             row = found(self._dashboard.tracker, request.path_params["id"])
@@ -278,6 +284,18 @@ class Pages:
                 now=self._dashboard.now(),
             )
         )
+
+
+def _cuts(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``chunks`` of an output as a form has it."""
+    minutes, most = fields.get("chunk_minutes"), fields.get("chunk_size")
+    if not minutes and not most:
+        return {}
+    try:
+        seconds = float(minutes) * 60 if minutes else None
+    except ValueError:
+        raise HTTPException(422, "chunk_minutes: a number, such as 15") from None
+    return {"chunks": {"duration_seconds": seconds, "max_size_mb": most or None}}
 
 
 def error_page(title: str, detail: str, status: int, headers: Mapping[str, str] | None) -> Response:

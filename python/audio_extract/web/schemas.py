@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     RootModel,
+    StrictBool,
     model_validator,
 )
 
@@ -197,6 +198,7 @@ class StoredBeside(Answer):
     generation: int | None
     content_type: str | None
     audio_seconds: float | None
+    chunks: list[Chunk]
     url: str = Field(description="Leads through this server to it; does not expire.")
 
 
@@ -295,6 +297,17 @@ class FreshUrl(Answer):
     expires_at: datetime | None = Field(description="Null: it does not expire.")
 
 
+class WantedCuts(Body):
+    """How an output is cut into chunks: by length, by size, or by both."""
+
+    duration_seconds: Annotated[float, BeforeValidator(_a_number), Field(ge=1, le=86_400)] | None = None
+    max_size_mb: Annotated[float, BeforeValidator(_a_number), Field(ge=0.3, le=4_000)] | None = Field(
+        None, description="Every chunk is smaller."
+    )
+    overlap_seconds: Annotated[float, BeforeValidator(_a_number), Field(ge=0, le=60)] | None = None
+    at_silence: StrictBool | None = Field(None, description="Cut in the silence nearest to the place.")
+
+
 class WantedOutput(Body):
     """One more output, as in `processing.outputs`: a preset, or what it is."""
 
@@ -313,6 +326,7 @@ class WantedOutput(Body):
     normalize: Annotated[float, BeforeValidator(_a_number), Field(ge=-70, le=-5)] | None = Field(
         None, description="Loudness in LUFS."
     )
+    chunks: WantedCuts | None = Field(None, description="Absent: it is one file.")
 
     @property
     def output(self) -> Output:

@@ -4,6 +4,7 @@ mod beside;
 mod encode;
 mod fetching;
 mod flow;
+mod lengths;
 mod output;
 mod parallel;
 mod strategy;
@@ -30,6 +31,7 @@ use crate::spill::Spill;
 use crate::stages::Stages;
 
 use fetching::Pace;
+use lengths::Listed;
 pub(crate) use strategy::checksum_promised;
 use targets::{StoredChunks, Targets};
 
@@ -113,9 +115,8 @@ struct Opened {
     strategy: Strategy,
     /// With `AudioOnly` over HTTP: what is skipped.
     skip: Option<Skip>,
-    codec_name: Option<String>,
+    listed: Listed,
     about: About,
-    seconds: Option<f64>,
     /// Samples FFmpeg will decode, where the index tells, and their rate.
     samples: Option<(u64, u32)>,
     /// Pays for the index as long as it is held.
@@ -182,10 +183,7 @@ impl Run {
         let _upload = self.budget.acquire(self.request.upload_reserve()).await;
         let opened = self.open().await?;
         self.hooks.progress.set_phase(Phase::Transfer);
-        if let Some(seconds) = opened.seconds {
-            self.hooks.progress.set_audio_total_seconds(seconds);
-            targets.note_duration(seconds);
-        }
+        self.tell_lengths(&opened, targets);
         let upload = self.stages.begin("upload");
         let extracted = match (&opened.feed, self.request.audio.codec) {
             (Feed::Remux(plan), Codec::Copy) if plan.copyable_to_m4a() && !self.request.makes_more() => {
@@ -289,9 +287,8 @@ impl Run {
                 strategy => strategy,
             },
             skip: None,
-            codec_name: None,
+            listed: Listed::default(),
             about: About::default(),
-            seconds: None,
             samples: None,
             _index: None,
             _spill: None,
@@ -306,10 +303,8 @@ impl Run {
     ) -> Result<Opened> {
         stage.set("container", "mp4");
         let track = self.request.audio.track as usize;
-        let info = movie.tracks().get(track);
-        let codec_name = info.map(|info| info.codec.clone());
+        let listed = Listed::of(&movie);
         let about = movie.about();
-        let seconds = info.and_then(|info| info.duration_seconds).or_else(|| movie.duration_seconds());
         let named = |error: EngineError| {
             let message = format!("{}: {}", source.name(), error.message);
             EngineError { message, ..error }
@@ -332,15 +327,15 @@ impl Run {
         };
         match plan {
             Ok(plan) => {
+                let seconds = listed.unclipped_seconds(&self.request.audio);
                 let (strategy, skip) = self.choose_strategy(&source, &plan, seconds);
-                let rate = info.and_then(|info| info.sample_rate_hz);
+                let rate = movie.tracks().get(track).and_then(|info| info.sample_rate_hz);
                 let samples = plan.expected_samples(ffmpeg.and_then(|version| version.major)).zip(rate);
                 Ok(Opened {
                     strategy,
                     skip,
-                    codec_name,
+                    listed,
                     about,
-                    seconds,
                     samples,
                     _index: Some(index),
                     ..self.opened(source, Feed::Remux(Box::new(plan)))
@@ -357,9 +352,8 @@ impl Run {
                     }
                 };
                 Ok(Opened {
-                    codec_name,
+                    listed,
                     about,
-                    seconds,
                     fallback_reason: Some(reason),
                     _spill: spill,
                     ..self.opened(source, feed)
@@ -446,10 +440,11 @@ impl Run {
         let ((), bytes) = tokio::try_join!(drive, carry)?;
         digest.verify(opened.source.name())?;
         flow::end_of_fetching(stage, &self.hooks.progress, requests_before);
-        if let Some(seconds) = opened.seconds {
+        let audio_seconds = opened.listed.seconds_of(&self.request.audio);
+        if let Some(seconds) = audio_seconds {
             self.hooks.progress.set_audio_seconds(seconds);
         }
-        Ok(Extracted { bytes, audio_seconds: opened.seconds, sound: None })
+        Ok(Extracted { bytes, audio_seconds, sound: None })
     }
 }
 

@@ -269,10 +269,11 @@ def many(tracker: Tracker) -> Tracker:
         connection.execute(
             text(
                 "INSERT INTO recordings (source, source_id, name, state, state_changed_at, discovered_at, "  # noqa: S608
-                "next_attempt_at) "
+                "next_attempt_at, storage_path) "
                 "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 20000) "
                 f"SELECT 'drive', 'id' || n, 'name', {state}, {moment}, {moment}, "
-                f"CASE WHEN {state} = 'pending' THEN {moment} ELSE NULL END FROM t"
+                f"CASE WHEN {state} = 'pending' THEN {moment} ELSE NULL END, "
+                f"CASE WHEN {state} = 'completed' THEN 'dev/' || n || '.mp3' ELSE NULL END FROM t"
             )
         )
         connection.execute(

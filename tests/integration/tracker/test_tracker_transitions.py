@@ -123,6 +123,9 @@ STEPS: dict[tuple[Event, State | None, State | None], Step] = {
     (Event.RECOVERED, State.IN_PROGRESS, State.QUARANTINED): lambda t: t.recover(
         LATER, policy=RetryPolicy(crash_limit=1)
     ),
+    (Event.KEPT, State.IN_PROGRESS, State.COMPLETED): lambda t: t.fail(
+        held(t), LATER, code="media.x", kind="media", message="no", policy=POLICY, audio_stands=True
+    ),
     **{
         (Event.RETRIED, state, State.PENDING): lambda t: t.retry([the(t)], LATER, completed=True)
         for state in (State.PENDING, State.FAILED, State.QUARANTINED, State.SKIPPED, State.COMPLETED)

@@ -14,7 +14,7 @@ pub use loudness::Loudness;
 use loudness::Meter;
 use pcm::PcmReader;
 use silence::Detector;
-pub(crate) use silence::{Span, Timeline};
+pub(crate) use silence::{Resampled, Span, Timeline};
 use waveform::Painter;
 pub use waveform::Waveform;
 
@@ -135,6 +135,11 @@ impl Analysis {
     /// Samples per channel so far.
     pub(crate) fn samples(&self) -> u64 {
         self.measures.as_ref().map_or(0, |measures| measures.samples)
+    }
+
+    /// Of the sound, once some came.
+    pub(crate) fn sample_rate_hz(&self) -> Option<u32> {
+        self.measures.as_ref().map(|measures| measures.rate)
     }
 
     /// The silences that were found since the last call; the one that lasts is reported again when it has grown.

@@ -101,6 +101,38 @@ impl Detector {
 pub(crate) struct Timeline {
     spans: VecDeque<Span>,
     known_to: u64,
+    /// Of the sound that was measured; None: all sound has that.
+    rate_hz: Option<u32>,
+}
+
+/// The same for sound of another sample rate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resampled<'a> {
+    timeline: &'a Timeline,
+    rate_hz: u32,
+}
+
+impl Resampled<'_> {
+    /// Whether all is known up to a sample.
+    pub(crate) fn knows(&self, sample: u64) -> bool {
+        self.timeline.knows(self.measured(sample))
+    }
+
+    /// Whether a cut before this sample lies in silence.
+    pub(crate) fn is_silent_at(&self, sample: u64) -> bool {
+        self.timeline.is_silent_at(self.measured(sample))
+    }
+
+    /// The sample that was measured at the time of this one.
+    pub(crate) fn measured(&self, sample: u64) -> u64 {
+        match self.timeline.rate_hz {
+            Some(rate) if rate != self.rate_hz && self.rate_hz > 0 => {
+                let scaled = u128::from(sample) * u128::from(rate) / u128::from(self.rate_hz);
+                u64::try_from(scaled).unwrap_or(u64::MAX)
+            }
+            _ => sample,
+        }
+    }
 }
 
 impl Timeline {
@@ -115,18 +147,26 @@ impl Timeline {
         self.known_to = self.known_to.max(known_to);
     }
 
+    /// The sound that is measured has this sample rate.
+    pub(crate) const fn measured_at(&mut self, rate_hz: u32) {
+        self.rate_hz = Some(rate_hz);
+    }
+
+    /// What sound of a sample rate is asked about.
+    pub(crate) const fn at(&self, rate_hz: u32) -> Resampled<'_> {
+        Resampled { timeline: self, rate_hz }
+    }
+
     /// Nothing more will come: all is known.
     pub(crate) const fn end(&mut self) {
         self.known_to = u64::MAX;
     }
 
-    /// Whether all is known up to a sample.
-    pub(crate) const fn knows(&self, sample: u64) -> bool {
+    const fn knows(&self, sample: u64) -> bool {
         self.known_to >= sample
     }
 
-    /// Whether a cut before this sample lies in silence.
-    pub(crate) fn is_silent_at(&self, sample: u64) -> bool {
+    fn is_silent_at(&self, sample: u64) -> bool {
         let next = self.spans.partition_point(|span| span.to <= sample);
         self.spans.get(next).is_some_and(|span| span.from <= sample)
     }
@@ -194,6 +234,18 @@ mod tests {
                 wanted.last().filter(|span| span.to == end).map_or(0, |span| span.to - span.from)
             );
         }
+    }
+
+    #[test]
+    fn sound_of_another_rate_is_silent_at_the_same_times() {
+        let mut timeline = Timeline::default();
+        timeline.measured_at(48_000);
+        timeline.add([Span { from: 48_000, to: 96_000 }], 144_000);
+        let slow = timeline.at(16_000);
+        assert!([15_999, 32_000].iter().all(|sample| !slow.is_silent_at(*sample)));
+        assert!([16_000, 31_999].iter().all(|sample| slow.is_silent_at(*sample)));
+        assert!(slow.knows(48_000) && !slow.knows(48_001));
+        assert!(timeline.at(48_000).is_silent_at(50_000) && !timeline.at(48_000).is_silent_at(20_000));
     }
 
     #[test]

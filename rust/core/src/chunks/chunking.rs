@@ -1,6 +1,7 @@
 //! Writes a stream's frames into chunks while they come in.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -40,6 +41,8 @@ pub(crate) struct Chunking {
     promised: Option<(u64, Option<u32>)>,
     target_samples: Option<u64>,
     limit_samples: Option<u64>,
+    /// Its number among those that ask about silences.
+    reader: Option<usize>,
 }
 
 /// The chunk that is being written.
@@ -79,6 +82,7 @@ impl Chunking {
             promised: None,
             target_samples: None,
             limit_samples: None,
+            reader: None,
         }
     }
 
@@ -221,11 +225,14 @@ impl Chunking {
     async fn go_on(&mut self, silences: &Silences, ended: bool) -> Result<()> {
         let Some(cutter) = &mut self.cutter else { return Ok(()) };
         let mut steps = std::mem::take(&mut self.steps);
-        let decided = silences.look(|timeline| {
+        let rate = self.stream.sample_rate_hz().unwrap_or_default();
+        let reader = *self.reader.get_or_insert_with(|| silences.new_reader());
+        let (decided, past) = silences.look(|timeline| {
+            let timeline = timeline.at(rate);
             let decided = cutter.decide(timeline, ended, &mut steps);
-            timeline.forget_before(cutter.heard(cutter.position()));
-            decided
+            (decided, timeline.measured(cutter.heard(cutter.position())))
         });
+        silences.forget_before(reader, past);
         if decided == Err(NoCut) {
             let reason =
                 "its frames depend on so many others that no place to cut was found, or are too large";
@@ -357,13 +364,39 @@ impl Chunking {
     }
 }
 
-/// Silences that one task finds and another asks about.
-#[derive(Debug, Default)]
-pub(crate) struct Silences(std::sync::Mutex<Timeline>);
+/// Silences that one task finds and others ask about.
+#[derive(Debug)]
+pub(crate) struct Silences {
+    timeline: Mutex<Timeline>,
+    /// The sample before which each of those who ask will not ask again, and how many have begun to.
+    past: Mutex<(Vec<u64>, usize)>,
+}
 
 impl Silences {
+    /// Silences that so many will ask about.
+    pub(crate) fn for_readers(count: usize) -> Self {
+        Self { timeline: Mutex::default(), past: Mutex::new((vec![0; count], 0)) }
+    }
+
     /// Looks at them, or adds some.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Timeline) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        look(&mut self.timeline.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The number of one who asks.
+    fn new_reader(&self) -> usize {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.1 += 1;
+        past.1 - 1
+    }
+
+    /// A reader will not ask again about what lies before a sample; nobody needs what is before all of these.
+    fn forget_before(&self, reader: usize, sample: u64) {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_reader) = past.0.get_mut(reader) {
+            *of_reader = sample;
+        }
+        let earliest = past.0.iter().min().copied().unwrap_or_default();
+        self.look(|timeline| timeline.forget_before(earliest));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::analysis::Timeline;
+use crate::analysis::Resampled;
 
 /// What is asked of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Cutter {
     /// Decides what can be decided; `ended`: no more units will come.
     pub(crate) fn decide(
         &mut self,
-        silences: &Timeline,
+        silences: Resampled<'_>,
         ended: bool,
         steps: &mut Vec<Step>,
     ) -> Result<(), NoCut> {
@@ -164,7 +164,7 @@ impl Cutter {
     }
 
     /// How many of the undecided units still belong to the current chunk, and whether the cut lies in silence.
-    fn choose(&self, limit_samples: Option<u64>, silences: &Timeline) -> Result<(usize, bool), NoCut> {
+    fn choose(&self, limit_samples: Option<u64>, silences: Resampled<'_>) -> Result<(usize, bool), NoCut> {
         let window = self.rule.window_samples;
         // Without silence a cut is no later than the target; with it, as near as can be.
         let mut candidates = Vec::new();
@@ -277,7 +277,7 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::Span;
+    use crate::analysis::{Span, Timeline};
     use proptest::prelude::*;
 
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -300,7 +300,7 @@ mod tests {
         let (mut chunks, mut from, mut taken, mut held) = (Vec::new(), 0, 0, 0);
         let mut run = |cutter: &mut Cutter, timeline: &Timeline, ended| {
             let mut steps = Vec::new();
-            cutter.decide(timeline, ended, &mut steps)?;
+            cutter.decide(timeline.at(0), ended, &mut steps)?;
             for step in steps {
                 match step {
                     Step::Take(units) => taken += units,
@@ -442,7 +442,7 @@ mod tests {
             let heard: u64 = number * 1152;
             timeline.add([], heard.saturating_sub(minute));
             let mut steps = Vec::new();
-            cutter.decide(&timeline, false, &mut steps).unwrap();
+            cutter.decide(timeline.at(0), false, &mut steps).unwrap();
             cuts += steps.iter().filter(|step| matches!(step, Step::Cut { .. })).count();
             most = most.max(cutter.undecided.len());
         }

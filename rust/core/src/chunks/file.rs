@@ -104,7 +104,7 @@ async fn cut(
     head: Vec<u8>,
     chunking: &mut Chunking,
 ) -> Result<ChunkFileReport> {
-    let silences = Silences::default();
+    let silences = Silences::for_readers(1);
     let mut sound = None;
     if let (Some(spec), Some(ffmpeg)) = (request.chunks.silence, &request.ffmpeg) {
         let Started { mut child, mut input, mut output, messages, .. } = ffmpeg::start(

@@ -8,9 +8,9 @@ use super::{Feed, Opened, Run};
 use crate::analysis::{Analysis, SoundReport, Timeline};
 use crate::chunks::Silences;
 use crate::error::{EngineError, ErrorCode, Result};
+use crate::extract::arguments;
 use crate::extract::ffmpeg::{Output, Said};
 use crate::extract::mp3::Mp3Head;
-use crate::extract::{arguments, sniff};
 use crate::request::{AudioSpec, Codec, OutputSpec};
 
 /// What an earlier pass counted, else what the index promises at the recording's own rate.
@@ -26,14 +26,9 @@ impl Run {
         let track = |audio: &AudioSpec| if let Feed::Remux(_) = opened.feed { 0 } else { audio.track };
         let mut all = Vec::with_capacity(self.request.outputs.len() + 1);
         for (number, one) in self.request.outputs.iter().enumerate() {
-            let codec = match &opened.codec_name {
-                _ if one.audio.codec != Codec::Copy => None,
-                Some(name) if one.audio.track == self.request.audio.track => Some(name.clone()),
-                _ => {
-                    let head = sniff::head(&opened.source, &self.budget).await?;
-                    let name = opened.source.name();
-                    Some(sniff::codec(&self.request.ffmpeg, head, name, one.audio.track).await?)
-                }
+            let codec = match one.audio.codec {
+                Codec::Copy => Some(self.codec_name(opened, one.audio.track).await?),
+                _ => None,
             };
             all.push(arguments::beside(&one.audio, track(&one.audio), number, codec.as_deref()));
         }
@@ -91,7 +86,10 @@ impl Run {
             while let Some(bytes) = pipe.next_part().await? {
                 analysis.push(bytes)?;
                 analysis.take_silences(&mut spans);
-                silences.look(|timeline| timeline.add(spans.drain(..), analysis.samples()));
+                silences.look(|timeline| {
+                    analysis.sample_rate_hz().into_iter().for_each(|rate| timeline.measured_at(rate));
+                    timeline.add(spans.drain(..), analysis.samples());
+                });
             }
             silences.look(Timeline::end);
             Ok(analysis.report())

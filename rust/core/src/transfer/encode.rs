@@ -66,6 +66,7 @@ impl Run {
             targets.abort().await;
             self.remember_chunks(targets);
             *targets = self.open_targets()?;
+            self.tell_lengths(opened, targets);
         }
     }
 
@@ -84,8 +85,9 @@ impl Run {
         let audio = &self.request.audio;
         let (Codec::Mp3, Feed::Remux(plan)) = (audio.codec, &opened.feed) else { return None };
         // How long it is need not be known exactly here: what the encoders counted decides in the end.
-        let (samples, rate) =
-            opened.samples.or_else(|| opened.seconds.map(|seconds| roughly(seconds, 48_000)))?;
+        let (samples, rate) = opened
+            .samples
+            .or_else(|| opened.listed.unclipped_seconds(audio).map(|whole| roughly(whole, 48_000)))?;
         let out_rate = audio.sample_rate_hz.unwrap_or(rate);
         let whole = resampled(samples, Some(rate), out_rate);
         let clipped = audio.clip.map(|(from, to)| to.min(whole).saturating_sub(from));
@@ -115,13 +117,17 @@ impl Run {
         if audio.codec != Codec::Copy {
             return Ok(vec![arguments::extraction(input, audio, track)]);
         }
-        let codec = if let Some(codec) = &opened.codec_name {
-            codec.clone()
-        } else {
-            let head = sniff::head(&opened.source, &self.budget).await?;
-            sniff::codec(&self.request.ffmpeg, head, opened.source.name(), track).await?
-        };
+        let codec = self.codec_name(opened, audio.track).await?;
         Ok(vec![arguments::copy(input, audio, track, &codec)])
+    }
+
+    /// The codec of a track, as its index or, without one, the recording's first bytes name it.
+    pub(super) async fn codec_name(&self, opened: &Opened, track: u32) -> Result<String> {
+        if let Some(name) = opened.listed.codec_name(track) {
+            return Ok(name.to_owned());
+        }
+        let head = sniff::head(&opened.source, &self.budget).await?;
+        sniff::codec(&self.request.ffmpeg, head, opened.source.name(), track).await
     }
 
     /// Starts a child for each list of arguments.
@@ -173,7 +179,7 @@ impl Run {
             .unzip();
         let eager = cut.map_or(0.0, |(_, room)| room.eager);
         let (pieces, drive) = self.fetch_for_encoders(opened, &digest, eager);
-        let silences = Silences::default();
+        let silences = Silences::for_readers(targets.cut());
         targets.promise(|output| promised(self.audio_of(output)?, opened, known(output)));
         let Targets { main, more } = targets;
         let mut out = Out {
@@ -226,26 +232,25 @@ impl Run {
                 total
             }
         };
-        let audio_seconds = match &mut out.mp3 {
-            None => None,
-            Some(mp3) => {
-                if let Some(samples) = mp3.after(samples, out.sink).await? {
-                    return Ok(Pass::WrongLength { output: 0, samples });
-                }
-                samples.zip(mp3.head.first()).map(|(samples, first)| seconds(samples, first.sample_rate_hz))
-            }
-        };
-        let audio_seconds = audio_seconds
-            .or_else(|| Some(self.hooks.progress.audio_seconds()).filter(|seconds| *seconds > 0.0));
-        if let Some(seconds) = audio_seconds {
-            self.hooks.progress.set_audio_seconds(seconds);
+        if let Some(mp3) = &mut out.mp3
+            && let Some(samples) = mp3.after(samples, out.sink).await?
+        {
+            return Ok(Pass::WrongLength { output: 0, samples });
         }
         let bytes = out.sink.written();
         if let Some((output, samples)) = Self::set_right(&mut outs, first).await? {
             return Ok(Pass::WrongLength { output, samples });
         }
         self.finish_chunks(targets, &silences, samples, first, name).await?;
-        targets.more.iter_mut().for_each(|target| target.audio_seconds = audio_seconds);
+        let lengths = self.lengths_of(opened, samples, first);
+        if let Some(longest) = lengths.iter().flatten().copied().reduce(f64::max) {
+            self.hooks.progress.set_audio_seconds(longest);
+        }
+        let mut lengths = lengths.into_iter();
+        let audio_seconds = lengths.next().flatten();
+        for (target, length) in targets.more.iter_mut().zip(lengths) {
+            target.audio_seconds = length;
+        }
         Ok(Pass::Done(Extracted { bytes, audio_seconds, sound }))
     }
 
@@ -314,11 +319,6 @@ fn counted(segments: Segments, said: &[Said]) -> Option<u64> {
 
 fn no_child() -> EngineError {
     EngineError::new(ErrorCode::Bug, "no FFmpeg was started")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 samples")]
-fn seconds(samples: u64, rate: u32) -> f64 {
-    samples as f64 / f64::from(rate.max(1))
 }
 
 /// A number of samples, and the rate they are counted at.

@@ -15,8 +15,9 @@ use crate::sink::{End, FileSink, GcsOptions, GcsSink, NothingSink, Sink};
 use crate::source;
 use crate::stages::Stages;
 
-/// Names of chunks that this transfer has stored, and their generations: a second pass replaces them.
-pub(super) type StoredChunks = Arc<Mutex<BTreeMap<String, Option<i64>>>>;
+/// Output (0 is the main one) and name of each chunk that this transfer has stored, and its generation: a second pass
+/// replaces it.
+pub(super) type StoredChunks = Arc<Mutex<BTreeMap<(usize, String), Option<i64>>>>;
 
 /// One output.
 pub(super) struct Target {
@@ -48,6 +49,11 @@ impl Targets {
         }
     }
 
+    /// How many outputs are cut into chunks.
+    pub(super) fn cut(&mut self) -> usize {
+        self.all().filter(|target| target.chunking.is_some()).count()
+    }
+
     /// Tells the chunks of each output how many samples there will be.
     pub(super) fn promise(&mut self, of: impl Fn(usize) -> Option<(u64, Option<u32>)>) {
         for (output, target) in self.all().enumerate() {
@@ -57,10 +63,11 @@ impl Targets {
         }
     }
 
-    pub(super) fn note_duration(&mut self, seconds: f64) {
-        for target in self.all() {
-            if let Sink::Gcs(gcs) = &target.sink {
-                gcs.note_duration(seconds);
+    /// Says in the metadata of each output how long it will be, where that is known.
+    pub(super) fn note_durations(&mut self, lengths: &[Option<f64>]) {
+        for (target, length) in self.all().zip(lengths) {
+            if let (Sink::Gcs(gcs), Some(seconds)) = (&target.sink, length) {
+                gcs.note_duration(*seconds);
             }
         }
     }
@@ -84,6 +91,7 @@ impl Run {
     pub(super) fn open_targets(&self) -> Result<Targets> {
         let request = &self.request;
         let main = self.open_target(
+            0,
             &request.sink,
             request.audio.codec,
             request.chunks.as_ref(),
@@ -91,8 +99,9 @@ impl Run {
             &self.stages,
         )?;
         let mut more = Vec::with_capacity(request.outputs.len());
-        for one in &request.outputs {
+        for (one, number) in request.outputs.iter().zip(1..) {
             more.push(self.open_target(
+                number,
                 &one.sink,
                 one.audio.codec,
                 one.chunks.as_ref(),
@@ -105,6 +114,7 @@ impl Run {
 
     fn open_target(
         &self,
+        output: usize,
         sink: &SinkSpec,
         codec: Codec,
         chunks: Option<&ChunkTarget>,
@@ -120,7 +130,7 @@ impl Run {
                     target.rule,
                     stream,
                     "the recording",
-                    self.chunk_opener(target, codec),
+                    self.chunk_opener(output, target, codec),
                 ))
             })
             .transpose()?;
@@ -142,11 +152,12 @@ impl Run {
         }
     }
 
-    fn chunk_opener(&self, target: &ChunkTarget, codec: Codec) -> Open {
+    fn chunk_opener(&self, output: usize, target: &ChunkTarget, codec: Codec) -> Open {
         let (opener, target) = (self.opener(codec), target.clone());
         let (progress, stored) = (Arc::clone(&self.beside), Arc::clone(&self.stored_chunks));
         Box::new(move |name| {
-            let earlier = stored.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+            let key = (output, name.to_owned());
+            let earlier = stored.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
             let spec = match &target.sink {
                 SinkSpec::Gcs(folder) => {
                     let generation = earlier.flatten().or(target.replace.get(name).copied());
@@ -169,9 +180,10 @@ impl Run {
     /// Remembers the chunks of a pass that will be made again.
     pub(super) fn remember_chunks(&self, targets: &Targets) {
         let mut stored = self.stored_chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = std::iter::once(&targets.main).chain(&targets.more);
-        for chunk in all.filter_map(|target| target.chunking.as_ref()).flat_map(Chunking::complete) {
-            stored.insert(chunk.file.clone(), chunk.generation);
+        for (output, target) in std::iter::once(&targets.main).chain(&targets.more).enumerate() {
+            let complete = target.chunking.iter().flat_map(Chunking::complete);
+            let all = complete.chain(target.chunks.iter().flatten());
+            stored.extend(all.map(|chunk| ((output, chunk.file.clone()), chunk.generation)));
         }
     }
 
@@ -180,9 +192,9 @@ impl Run {
     pub(super) fn remove_chunks(&self, targets: &Targets) {
         self.remember_chunks(targets);
         let stored = self.stored_chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, _, chunks) in self.request.all_outputs() {
+        for (output, (_, _, chunks)) in self.request.all_outputs().enumerate() {
             if let Some(ChunkTarget { sink: SinkSpec::File { path, .. }, .. }) = chunks {
-                for name in stored.keys() {
+                for (_, name) in stored.keys().filter(|(of, _)| *of == output) {
                     // What cannot be removed is named by no index.
                     let _ = std::fs::remove_file(std::path::Path::new(path).join(name));
                 }

@@ -29,6 +29,10 @@ pub(crate) struct Said {
     errors: u64,
     /// Of each output, as FFmpeg numbers them.
     encoded_samples: BTreeMap<usize, u64>,
+    /// Likewise.
+    sample_rates_hz: BTreeMap<usize, u32>,
+    /// Inputs are described before.
+    describes_outputs: bool,
     cpu_seconds: f64,
 }
 
@@ -46,6 +50,11 @@ impl Said {
     /// Samples per channel that went into the encoder of an output, as FFmpeg counted them.
     pub(crate) fn encoded_samples(&self, output: usize) -> Option<u64> {
         self.encoded_samples.get(&output).copied()
+    }
+
+    /// Samples per second of an output.
+    pub(crate) fn sample_rate_hz(&self, output: usize) -> Option<u32> {
+        self.sample_rates_hz.get(&output).copied()
     }
 
     /// CPU time of the child, user and system.
@@ -74,6 +83,7 @@ impl Said {
 
     pub(super) fn push(&mut self, line: &str) {
         if line.contains("[verbose]") || line.contains("[info]") || line.contains("[debug]") {
+            self.read_description(line);
             self.read_statistics(line);
             return;
         }
@@ -86,13 +96,23 @@ impl Said {
         self.lines.push_back(line.chars().filter(|c| !c.is_control()).take(TAIL_LINE_BYTES).collect());
     }
 
+    /// `Output #1, flac, to 'pipe:5':` and `  Stream #1:0(eng): Audio: flac, 48000 Hz, mono, s16`.
+    fn read_description(&mut self, line: &str) {
+        let Some(text) = line.strip_prefix("[info]").map(str::trim_start) else { return };
+        self.describes_outputs |= text.starts_with("Output #");
+        if self.describes_outputs
+            && text.starts_with("Stream #")
+            && let Some((stream, described)) = text.split_once(": Audio: ")
+        {
+            let rate = described.split(", ").find_map(|word| word.strip_suffix(" Hz")?.parse().ok());
+            self.sample_rates_hz.extend(numbered(stream, "Stream #").zip(rate));
+        }
+    }
+
     /// `… 130 frames encoded (149504 samples); …` and `bench: utime=0.051s stime=0.012s rtime=0.060s`.
     fn read_statistics(&mut self, line: &str) {
         if let Some((_, rest)) = line.split_once("frames encoded (") {
-            let output: Option<usize> = line
-                .split_once("Output stream #")
-                .and_then(|(_, number)| number.split_once(':'))
-                .and_then(|(number, _)| number.parse().ok());
+            let output = numbered(line, "Output stream #");
             let count: Option<u64> = rest.split_once(" samples)").and_then(|(count, _)| count.parse().ok());
             self.encoded_samples.extend(output.zip(count));
         }
@@ -106,6 +126,11 @@ impl Said {
             self.cpu_seconds = user + system;
         }
     }
+}
+
+/// `… Output stream #1:0 …` → 1.
+fn numbered(line: &str, label: &str) -> Option<usize> {
+    line.split_once(label)?.1.split_once(':')?.0.parse().ok()
 }
 
 impl Messages {
@@ -213,6 +238,26 @@ mod tests {
         let bench = said("[info] bench: utime=1.500s stime=0.250s rtime=2.000s");
         assert!((bench.cpu_seconds() - 1.75).abs() < 1e-9);
         assert_eq!(bench.tail(), "");
+    }
+
+    #[test]
+    fn the_rate_of_an_output_is_not_that_of_an_input() {
+        let mut said = Said::default();
+        for line in [
+            "[info] Input #0, matroska,webm, from 'pipe:0':",
+            "[info]     title           : Output #0, flac, to 'pipe:1':",
+            "[info]   Stream #0:0(eng): Audio: aac (LC), 44100 Hz, stereo, fltp (default)",
+            "[info]   Stream #0:0 -> #0:0 (aac (native) -> opus (libopus))",
+            "[info] Output #1, flac, to 'pipe:5':",
+            "[info]   Stream #1:0(eng): Audio: flac, 16000 Hz, mono, s16 (default)",
+            "[info] Output #0, ogg, to 'pipe:1':",
+            "[info]   Stream #0:0: Audio: opus (libopus) (Opus / 0x7375704F), 48000 Hz, stereo, flt, delay 312, 96 kb/s",
+            "[info]     title           : Stream #0:0: Audio: opus, 8000 Hz",
+            "[info]   Stream #2:0: Video: png",
+        ] {
+            said.push(line);
+        }
+        assert_eq!([0, 1, 2].map(|output| said.sample_rate_hz(output)), [Some(48_000), Some(16_000), None]);
     }
 
     #[test]
