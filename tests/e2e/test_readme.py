@@ -80,11 +80,12 @@ def test_every_command_of_readme_works(here: World, tmp_path: Path) -> None:
     names = sorted(blob.name for blob in here.storage.emulator.objects("my-audio", "dev/2"))
     folder = names[0].removesuffix(".mp3")
     assert [name.removeprefix(folder) for name in names] == [
-        ".mp3", "/chunk-000.mp3", "/chunks.json", "_speech-small.opus", "_speech.flac",
+        ".mp3", "_speech-small.opus", "_speech.flac", "_speech/chunk-000.flac", "_speech/chunks.json",
     ]  # fmt: skip
     (event,) = (json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines())
     assert event["data"]["url"] == f"gs://my-audio/{folder}.mp3"
-    assert len(event["data"]["outputs"]) == 2
+    speech, small = event["data"]["outputs"]
+    assert (small["name"], [one["start_seconds"] for one in speech["chunks"]]) == ("speech-small", [0])
 
 
 def run_until_sigterm(folder: Path, env: dict[str, str]) -> int:

@@ -82,11 +82,11 @@ def kind_of(
     own = without_media_suffix(recording)
     if not _words(own):
         return None
-    mine = _meeting(own, made_at)
+    mine = meeting(own, made_at)
     stems = (stem, _LANGUAGE.sub("", stem)) if by_extension == "captions" else (stem,)
     for head, kind in (reading for one in stems for reading in _readings(one, numbered=mine.from_name)):
         is_named_after = head in {recording.rstrip(_JOINTS), own.rstrip(_JOINTS)}
-        if is_named_after or _is_same(mine, _meeting(head, candidate_made_at)):
+        if is_named_after or _is_same(mine, meeting(head, candidate_made_at)):
             return kind or by_extension
     return None
 
@@ -109,11 +109,6 @@ def _readings(stem: str, *, numbered: bool) -> Iterator[tuple[str, Kind | None]]
             at = len(body) - len(phrase)
             if at > 0 and body[at - 1] == " " and body[at:].casefold() == phrase:
                 yield stem[:at].rstrip(_JOINTS), kind
-
-
-def _meeting(head: str, made_at: datetime) -> Meeting:
-    # With a kind behind it a time is read surely; without, 10:00 GMT-03:00 could be GMT, "03:00" behind it.
-    return meeting(f"{head} - Recording", made_at)
 
 
 def _is_same(mine: Meeting, other: Meeting) -> bool:

@@ -18,6 +18,7 @@ from audio_extract.plan.formats import MEDIA_TYPES
 _DATE: Final = r"(?P<year>20\d\d|19\d\d)[-/_.](?P<month>\d\d?)[-/_.](?P<day>\d\d?)"
 _TIME: Final = r"(?P<hour>\d\d?)[:_.\-h](?P<minute>\d\d)(?:[:_.\-]\d\d)?(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?"
 _ZONE: Final = r"(?:\s*(?P<zone>(?:GMT|UTC)?\s?[+−-]\d\d?(?::?\d\d)?|[A-Z]{1,5}))?"
+_OFFSET: Final = r"(?:GMT|UTC)\s?[+−-]\d\d?(?::?\d\d)?"
 
 #: Longer names are not Meet's; matching them would only cost time.
 _MAX_PARSED_LENGTH: Final = 500
@@ -28,6 +29,8 @@ FORMS: Final = tuple(
     for pattern in (
         # Weekly sync (2025-01-29 at 10:00 GMT-5); also with "um", "à", "alle" … in other languages.
         rf"(?P<title>.*?)\s*\({_DATE}\s+(?:\w{{1,4}}\s+)?{_TIME}{_ZONE}\)(?P<rest>.*)",
+        # Weekly sync - 2025/01/29 10:00 GMT-03:00, where "-03:00" is not what follows GMT
+        rf"(?P<title>.*?)\s*[-–—]\s*{_DATE}[\sT]+(?:at\s+)?{_TIME}\s*(?P<zone>{_OFFSET})(?P<rest>)",
         # Weekly sync - 2025/01/29 10:00 EST - Recording
         rf"(?P<title>.*?)\s*[-–—]\s*{_DATE}[\sT]+(?:at\s+)?{_TIME}{_ZONE}\s*[-–—]\s*(?P<rest>\S.*)",
         # Weekly sync - 2025/01/29 10:00 EST, and 2025-01-29 10-00 Weekly sync of other recorders
