@@ -43,8 +43,11 @@ class Destination:
         return {name: path.read_bytes() for name, path in self._files() if _is_audio(name)}
 
     def made_twice(self) -> list[str]:
-        """Names of audio objects of which there was more than one generation."""
-        made = [name for name, _ in self.storage.generations if not _is_log(name)]
+        """Names of audio objects of which there was more than one generation.
+
+        What is in chunks is made again in its place by whoever finds no index of them: all of it or nothing.
+        """
+        made = [name for name, _ in self.storage.generations if not (_is_log(name) or _is_in_parts(name))]
         return sorted({name for name in made if made.count(name) > 1})
 
     def leftovers(self) -> list[str]:
@@ -102,6 +105,7 @@ def judge(
             if bool(beside) != outputs:
                 yield f"{name}: beside its audio stand {beside}"
             known |= {one.object_name for one in beside}
+            known |= {chunk.object_name for one in beside for chunk in one.chunks}
             yield from (wrong for one in beside for wrong in _beside(name, one, stored, sounds))
         unfinished = {state: count for state, count in tracker.counts().items() if state in _UNFINISHED}
         if any(unfinished.values()):
@@ -119,19 +123,31 @@ def _beside(
         yield f"{name}: {one.object_name} is not what the database says it is"
     elif sounds.setdefault(f"{name} {one.name}", _samples(content)) != _samples(content):
         yield f"{name}: {one.object_name} is not the sound of that recording"
+    elif one.chunks:
+        pieces = [stored.get(chunk.object_name, b"") for chunk in one.chunks]
+        recorded = [(chunk.crc32c, chunk.size_bytes) for chunk in one.chunks]
+        if recorded != [(_crc32c(piece), len(piece)) for piece in pieces]:
+            yield f"{name}: chunks of {one.object_name} are not what the database says they are"
+        if b"".join(map(_samples, pieces))[: len(_samples(content))] != _samples(content):
+            yield f"{name}: chunks of {one.object_name} do not join to it"
 
 
 def _is_log(name: str) -> bool:
-    return "/metadata/" in f"/{name}"
+    return "/metadata/" in f"/{name}" or name.endswith("/chunks.json")
+
+
+def _is_in_parts(name: str) -> bool:
+    return "_audio_parts" in name
 
 
 def _is_audio(name: str) -> bool:
-    return name.endswith(("_audio.mp3", "_audio_plain.wav")) and not _is_log(name)
+    whole = name.endswith(("_audio.mp3", "_audio_plain.wav", "_audio_parts.wav"))
+    return (whole or "_audio_parts/chunk-" in name) and not _is_log(name)
 
 
 def _samples(content: bytes) -> bytes:
-    """A WAV without its head, which names the recording."""
-    return content.partition(b"data")[2]
+    """A WAV without its head, which names the recording, and the length of what follows."""
+    return content.partition(b"data")[2][4:]
 
 
 def _without_tag(content: bytes) -> bytes:

@@ -21,6 +21,7 @@ PRELUDES = {
     Event.SKIPPED: "unwanted",
     Event.SELECTED: "wanted_again",
     Event.RETRIED: "retried",
+    Event.KEPT: "asked",
 }
 
 #: Transitions that are left out, and why: a new one has to be decided about.

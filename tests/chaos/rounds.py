@@ -47,6 +47,7 @@ FAULTS: tuple[tuple[str, Action], ...] = (
 
 #: What some rounds make beside the audio.
 PLAIN = {"name": "plain", "codec": "wav", "sample_rate": 8_000}
+PARTS = {**PLAIN, "name": "parts", "chunks": {"duration_seconds": 2}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +216,9 @@ class Round:
                     self._life(full=True)
                     self._patterns = []
                     self._broken = State.QUARANTINED
-            case "retried":
+            case "retried" | "asked":
                 self._life()
-                options["retry"] = True
+                options |= {"retry": prelude == "retried", "ask": prelude == "asked"}
         if self._plan.faults:
             for kind, action in self._random.sample(FAULTS, 2):
                 where = self._drive if kind.startswith("drive") else self._storage
@@ -233,6 +234,7 @@ class Round:
         full: bool = False,
         stop: bool = False,
         retry: bool = False,
+        ask: bool = False,
     ) -> dict[str, Any] | None:
         """One life; its report, or None when it was killed."""
         job = {
@@ -245,6 +247,7 @@ class Round:
             "full": full,
             "stop": stop,
             "retry": retry,
+            "ask": ask,
         }
         killer = Killer(point)
         self._drive.emulator.on_point = self._storage.emulator.on_point = killer.reached
@@ -302,7 +305,7 @@ class Round:
                 "max_parallel_downloads": 2,
                 "temp_directory": str(self._temporary),
                 "audio_format": {"sample_rate": 48_000, "channels": 2, "bitrate": "320k"},
-                "outputs": [PLAIN] if self._plan.outputs else [],
+                "outputs": [PLAIN, PARTS] if self._plan.outputs else [],
             },
             "transfer": {"range_size_mb": 0.25, "stall_timeout_seconds": 5},
             "upload": {"chunk_size_mb": 0.25},

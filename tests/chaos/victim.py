@@ -25,13 +25,17 @@ from audio_extract.settings import load_settings
 from audio_extract.sources.factory import build_sources
 from audio_extract.storage import StorageFactory
 from audio_extract.storage.local import LocalStorageAdapter
-from audio_extract.tracker import Tracker, history
+from audio_extract.tracker import State, Tracker, history
 from audio_extract.tracker.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from audio_extract.storage.base import StorageAdapter
+
+
+#: An output that cannot be made of any recording here.
+IMPOSSIBLE = {"name": "sixth", "codec": "wav", "track": 5}
 
 
 class Trap:
@@ -159,6 +163,9 @@ def live(job: dict[str, Any]) -> dict[str, Any]:
         transfer_module._engine = TrappedEngine(trap, stop)  # type: ignore[assignment]
         if job["retry"]:
             tracker.retry_failed(now)
+        if job["ask"]:
+            stored = [row.id for row in tracker.listing(states=[State.COMPLETED]).rows]
+            tracker.retry(stored, now, completed=True, outputs=[IMPOSSIBLE])
         report = service.run_once(full=job["full"])
         left = tracker.counts()
         service.close()

@@ -199,9 +199,12 @@ def test_what_an_attempt_that_died_left_in_a_folder_is_replaced(here: World, tmp
 # What cannot be made.
 
 
-def test_what_cannot_be_made_leaves_the_recording_as_it_was(here: World) -> None:
+@pytest.mark.parametrize("destination", ["bucket", "folder"])
+def test_what_cannot_be_made_leaves_the_recording_as_it_was(
+    here: World, tmp_path: Path, destination: str
+) -> None:
     heard: list[Outcome] = []
-    with here.service() as service:
+    with here.service({} if destination == "bucket" else local(tmp_path / "audio")) as service:
         service.run_once()
         row = only_row(service)
         wanted = [
