@@ -53,6 +53,19 @@ class Round:
     encoder_cpu_seconds: float
 
 
+@dataclass(frozen=True)
+class Shares:
+    """What else than encoders took of one core while users looked, 1 being all of it.
+
+    Attributes:
+        service: The service itself, transfers and answers.
+        users: Locust, which elsewhere would be on other machines.
+    """
+
+    service: float
+    users: float
+
+
 def main() -> int:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -71,11 +84,26 @@ def main() -> int:
         tracker = stack.enter_context(Tracker.open(str(folder / "audio.db")))
         prepare(tracker, options.rows)
         print(f"{options.rows:,} recordings known; {os.cpu_count()} cores", flush=True)
-        url = stack.enter_context(RunningService(here, folder))
+        service = RunningService(here, folder)
+        url = stack.enter_context(service)
         before = [one_round(here, tracker, recording) for _ in range(options.rounds // 2 + 1)][1:]
-        loaded, answers = under_load(here, tracker, recording, url, folder, options)
+        pid, began = service.pid, (cpu_seconds(service.pid), time.monotonic())
+        one_round(here, tracker, recording)
+        alone = (cpu_seconds(pid) - began[0]) / (time.monotonic() - began[1])
+        loaded, answers, shares = under_load(here, tracker, recording, url, folder, options, pid)
         after = [one_round(here, tracker, recording) for _ in range(options.rounds - len(before))]
+    print(
+        f"service itself {alone:.3f} of a core while nobody looks, {shares.service:.3f} while users do; ",
+        end="",
+    )
+    print(f"Locust {shares.users:.3f}, on the same {os.cpu_count()} cores")
     return judge(before + after, loaded, answers)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return what a process has used so far, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def prepare(tracker: Tracker, rows: int) -> None:
@@ -118,6 +146,11 @@ class RunningService:
         line = next(line for line in log.read_text().splitlines() if line.startswith("dashboard: "))
         return line.removeprefix("dashboard: ").rstrip("/")
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
         code = self._process.wait(60)
@@ -149,9 +182,15 @@ def one_round(here: World, tracker: Tracker, recording: Path) -> Round:
 
 
 def under_load(
-    here: World, tracker: Tracker, recording: Path, url: str, folder: Path, options: argparse.Namespace
-) -> tuple[list[Round], dict[str, dict[str, str]]]:
-    """The same while users look; returns Locust's figures too."""
+    here: World,
+    tracker: Tracker,
+    recording: Path,
+    url: str,
+    folder: Path,
+    options: argparse.Namespace,
+    service: int,
+) -> tuple[list[Round], dict[str, dict[str, str]], Shares]:
+    """The same while users look; returns Locust's figures too, and who took how much of the machine."""
     users = Path(__file__).with_name("load_tests.py")
     # Who looks does so from another machine: here the users take what service and encoders leave.
     words = [
@@ -164,15 +203,20 @@ def under_load(
     try:
         time.sleep(options.users / 10 + 2)
         began = time.monotonic()
+        used = cpu_seconds(service), cpu_seconds(looking.pid)
         while len(rounds) < options.rounds or time.monotonic() - began < options.seconds:
             rounds.append(one_round(here, tracker, recording))
+        seconds = time.monotonic() - began
+        shares = Shares(
+            (cpu_seconds(service) - used[0]) / seconds, (cpu_seconds(looking.pid) - used[1]) / seconds
+        )
         httpx.get(f"{url}/api/health").raise_for_status()
     finally:
         # Where this runs in the background, SIGINT is ignored.
         looking.send_signal(signal.SIGTERM)
         looking.wait(60)
     with (folder / "load_stats.csv").open() as stream:
-        return rounds, {row["Name"]: row for row in csv.DictReader(stream)}
+        return rounds, {row["Name"]: row for row in csv.DictReader(stream)}, shares
 
 
 def judge(quiet: list[Round], loaded: list[Round], answers: dict[str, dict[str, str]]) -> int:
