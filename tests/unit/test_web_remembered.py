@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from audio_extract.exceptions import TransientError
-from audio_extract.web.remembered import Remembered
+from audio_extract.web.remembered import Remembered, Unchanged
 
 
 class Clock:
@@ -96,3 +96,35 @@ def test_in_a_service_the_new_answer_comes_by_itself() -> None:
     clock.time += 5
     assert remembered() == 1
     assert asked.wait(10)
+
+
+def test_answers_are_kept_until_something_changes() -> None:
+    now, asked = [1], []
+
+    def ask(name: str) -> str:
+        asked.append(name)
+        return f"{name} at {now[0]}"
+
+    unchanged: Unchanged[str] = Unchanged(lambda: now[0])
+    assert [unchanged(name, lambda name=name: ask(name)) for name in "abab"] == ["a at 1", "b at 1"] * 2
+    now[0] = 2
+    assert [unchanged(name, lambda name=name: ask(name)) for name in "ba"] == ["b at 2", "a at 2"]
+    assert asked == list("abba")
+
+
+def test_what_changes_while_it_is_asked_for_is_asked_for_again() -> None:
+    now = [1]
+
+    def ask() -> int:
+        now[0] += 1
+        return now[0]
+
+    unchanged: Unchanged[int] = Unchanged(lambda: now[0])
+    assert (unchanged("a", ask), unchanged("a", ask)) == (2, 3)
+
+
+def test_no_more_answers_are_kept_than_a_few() -> None:
+    unchanged: Unchanged[int] = Unchanged(lambda: 0)
+    for number in range(1_000):
+        assert unchanged(number, lambda number=number: number) == number
+        assert len(unchanged._kept[1]) <= 32

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from audio_extract.tracker.values import Page
     from audio_extract.web.dashboard import Dashboard
 
+#: Longer lists are read each time: what is kept stays small.
+_MOST_KEPT = 100
 _NO_RECORDING = {404: "There is no such recording."}
 _CURSOR = {400: "A parameter is wrong, or the cursor is not one of this service."}
 _BODY = {
@@ -110,6 +112,14 @@ class Api:
         )
 
     def _rows(self, given: Given, read: Callable[[], Page]) -> Reply:
+        if given.query.limit > _MOST_KEPT:
+            return self._page_of(given, read)
+        # What is of the last days is so for a minute.
+        key = (str(given.request.url), self._dashboard.now().replace(second=0, microsecond=0))
+        reply: Reply = self._dashboard.lists(key, lambda: self._page_of(given, read))
+        return reply
+
+    def _page_of(self, given: Given, read: Callable[[], Page]) -> Reply:
         try:
             page = read()
         except ValueError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -27,7 +27,7 @@ from audio_extract.web.headers import SafeHeaders
 from audio_extract.web.pages import Pages, error_page, login_page
 from audio_extract.web.problems import answering, handlers
 from audio_extract.web.questions import Questions
-from audio_extract.web.remembered import Remembered
+from audio_extract.web.remembered import Remembered, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +100,11 @@ class Dashboard:
     def history(self) -> Remembered[list[Day]]:
         """What ended on each day that the page draws."""
         return Remembered(lambda: self.tracker.history(self.now(), days=HISTORY_DAYS, zone=self.zone))
+
+    @cached_property
+    def lists(self) -> Unchanged[Any]:
+        """Lists of recordings; they are asked for far more often than one changes."""
+        return Unchanged(self.tracker.newest_change)
 
     def app(self) -> ASGIApp:
         """Return the application."""

@@ -68,8 +68,6 @@ class Pages:
 
     def __init__(self, dashboard: Dashboard) -> None:
         self._dashboard = dashboard
-        #: Lists of the overview, and the newest change they know of.
-        self._newest: tuple[int, dict[str, Any]] | None = None
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -117,12 +115,8 @@ class Pages:
 
     def _lists(self) -> dict[str, Any]:
         dashboard = self._dashboard
-        # Asked before: what changes meanwhile is read again by whoever comes next.
-        change = dashboard.tracker.newest_change()
-        newest = self._newest
-        if newest is None or newest[0] != change:
-            self._newest = newest = (change, self._newest_lists())
-        return {"history": history_view(dashboard.history()), "stats": dashboard.stats(), **newest[1]}
+        lists: dict[str, Any] = dashboard.lists("overview", self._newest_lists)
+        return {"history": history_view(dashboard.history()), "stats": dashboard.stats(), **lists}
 
     def _newest_lists(self) -> dict[str, Any]:
         tracker = self._dashboard.tracker

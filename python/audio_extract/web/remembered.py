@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from audio_extract.exceptions import AudioExtractError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +22,36 @@ _SHARE: Final = 0.05
 _MOST_SECONDS: Final = 3.0
 #: An answer that ceased to be fresh so recently is given while a new one is asked for; nobody waits then.
 _RECENT_SECONDS: Final = 10.0
+
+
+#: So many different answers are kept while nothing changes.
+_MOST_ANSWERS: Final = 32
+
+
+class Unchanged(Generic[T]):
+    """Keeps answers until something changes; asking whether it did costs far less than they do.
+
+    Safe for threads.
+
+    Args:
+        change: Gives a number that is another one after each change.
+    """
+
+    def __init__(self, change: Callable[[], int]) -> None:
+        self._change = change
+        self._kept: tuple[int, dict[Hashable, T]] = (-1, {})
+
+    def __call__(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """Return the answer to the question of a name."""
+        # Asked before: what changes meanwhile is read again by whoever comes next.
+        change = self._change()
+        at, answers = self._kept
+        if at != change or len(answers) >= _MOST_ANSWERS:
+            answers = {}
+            self._kept = (change, answers)
+        if key not in answers:
+            answers[key] = ask()
+        return answers[key]
 
 
 def _in_a_thread(work: Callable[[], None]) -> None:
