@@ -37,14 +37,14 @@ def add_text(here: World, name: str, text: str, **values: Any) -> str:
     return here.drive.emulator.add_file(text.encode(), name=name, parent=here.folder, **values)
 
 
-def only_row(service: Any) -> Any:
+def completed_row(service: Any) -> Any:
     return next(row for row in service.tracker.listing().rows if row.status == "completed")
 
 
 def test_links_are_noted_without_being_asked_for(here: World) -> None:
     with here.service() as service:
         assert service.run_once().completed == 1
-        found = service.tracker.companions_of(only_row(service).id)
+        found = service.tracker.companions_of(completed_row(service).id)
     assert [(one["kind"], one["name"]) for one in sorted(found, key=lambda one: one["kind"])] == [
         ("chat", f"{NAME} - Chat.txt"),
         ("transcript", f"{NAME} - Transcript"),
@@ -57,7 +57,7 @@ def test_texts_are_copied_beside_the_audio_once(here: World, tmp_path: Path) -> 
     settings = {"processing": {"companions": "text"}}
     with here.service(settings) as service:
         assert service.run_once().completed == 1
-        outputs = service.tracker.outputs_of(only_row(service).id)
+        outputs = service.tracker.outputs_of(completed_row(service).id)
         assert [one.name for one in outputs] == ["chat", "transcript"]
     assert sorted(here.objects()) == [f"{AUDIO}.mp3", f"{AUDIO}_chat.txt", f"{AUDIO}_transcript.txt"]
     stored = here.storage.emulator.find(BUCKET, f"{AUDIO}_transcript.txt")
@@ -66,7 +66,7 @@ def test_texts_are_copied_beside_the_audio_once(here: World, tmp_path: Path) -> 
     assert stored.content_type == "text/plain; charset=utf-8"
     generation = stored.generation
     with here.service(settings) as service:
-        row = only_row(service)
+        row = completed_row(service)
         service.tracker.retry([row.id], here.now, completed=True, outputs=[{"name": "wav", "codec": "wav"}])
         assert service.run_once().completed == 1
         assert len(service.tracker.outputs_of(row.id)) == 3
@@ -110,7 +110,7 @@ def test_drive_that_refuses_them_leaves_the_audio_stored(
     here.drive.emulator.faults.add(Answer(reason="forbidden"), kind="drive.export")
     with here.service({"processing": {"companions": "text"}}) as service:
         assert service.run_once().completed == 1
-        row = only_row(service)
+        row = completed_row(service)
     assert row.storage_path == f"{AUDIO}.mp3"
     assert "what belongs to" in caplog.text
 
@@ -120,7 +120,7 @@ def test_what_others_left_is_not_taken(here: World) -> None:
     add_text(here, secret, "secret", mime_type=DOCUMENT, created_time=here.now - timedelta(days=1))
     with here.service({"processing": {"companions": "text"}}) as service:
         assert service.run_once().completed == 1
-        found = service.tracker.companions_of(only_row(service).id)
+        found = service.tracker.companions_of(completed_row(service).id)
     assert secret not in [one["name"] for one in found]
     transcript = here.storage.emulator.object(BUCKET, f"{AUDIO}_transcript.txt")
     assert transcript.read().decode() == SAID
@@ -136,7 +136,7 @@ def test_texts_of_a_meeting_are_found_among_those_of_many_other_weeks(here: Worl
     add_text(here, notes, "decided", mime_type=DOCUMENT, created_time=here.now - timedelta(hours=23))
     with here.service() as service:
         assert service.run_once().completed == 1
-        found = service.tracker.companions_of(only_row(service).id)
+        found = service.tracker.companions_of(completed_row(service).id)
     assert notes in [one["name"] for one in found]
 
 

@@ -74,8 +74,7 @@ def test_a_second_run_moves_nothing_and_neither_does_one_without_the_database(
     with here.service() as service:
         assert service.run_once().due == 0
     assert here.moved() == (0, 0)
-    for path in here.directory.glob("audio.db*"):
-        path.unlink()
+    here.forget_everything()
     with here.service() as service:
         report = service.run_once()
         assert (report.adopted, report.completed) == (2, 0)
@@ -206,8 +205,7 @@ def test_a_local_destination_is_adopted_by_its_log_after_the_database_is_gone(
     before = path.stat()
     log = target / "metadata/processing-logs/2025/02/Weekly Sync_2025-02-28_10-00_audio.json"
     assert json.loads(log.read_text())["stored"]["size_bytes"] == before.st_size
-    for found in here.directory.glob("audio.db*"):
-        found.unlink()
+    here.forget_everything()
     here.reset_counters()
     with here.service(overrides) as service:
         assert service.run_once().adopted == 1
@@ -339,8 +337,7 @@ def test_what_a_dead_worker_had_stored_is_completed_even_if_the_recording_is_gon
     file_id = here.add(recording, NAME)
     with here.service() as service:
         service.run_once()
-    for path in here.directory.glob("audio.db*"):
-        path.unlink()
+    here.forget_everything()
     with here.service() as service:
         service.discover()
         (claim,) = service.tracker.claim(DEAD, here.now, lease_seconds=60)

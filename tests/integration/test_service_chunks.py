@@ -68,8 +68,7 @@ def test_chunks_are_stored_recorded_and_not_made_again(here: World) -> None:
 def test_a_lost_database_adopts_audio_with_its_chunks(here: World, tmp_path: Path) -> None:
     with here.service(CHUNKS) as service:
         service.run_once()
-    for left in tmp_path.glob("audio.db*"):
-        left.unlink()
+    here.forget_everything()
     here.reset_counters()
     with here.service(CHUNKS) as service:
         assert service.run_once().adopted == 1
@@ -81,8 +80,7 @@ def test_a_lost_database_adopts_audio_with_its_chunks(here: World, tmp_path: Pat
 def test_audio_whose_chunks_were_not_complete_is_made_again_in_its_place(here: World, tmp_path: Path) -> None:
     with here.service(CHUNKS) as service:
         service.run_once()
-    for left in tmp_path.glob("audio.db*"):
-        left.unlink()
+    here.forget_everything()
     # As if its holder had died before the index was written.
     here.storage.emulator.delete_object(BUCKET, f"{AUDIO}/chunks.json")
     here.storage.emulator.delete_object(BUCKET, f"{AUDIO}/chunk-001.mp3")
@@ -121,8 +119,7 @@ def test_a_folder_gets_them_too(here: World, tmp_path: Path) -> None:
     index = tmp_path / "audio" / below / "chunks.json"
     assert len(json.loads(index.read_text())["chunks"]) == 3
     assert len(list(index.parent.iterdir())) == 4
-    for left in tmp_path.glob("audio.db*"):
-        left.unlink()
+    here.forget_everything()
     with here.service(settings) as service:
         assert service.run_once().adopted == 1
 

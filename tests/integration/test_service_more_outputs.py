@@ -16,7 +16,7 @@ from audio_extract.exceptions import ConfigurationError
 from audio_extract.jobs import Outcome
 from audio_extract.plan import plan_id
 from audio_extract.tracker import Owner
-from support.service import BUCKET, World, world
+from support.service import BUCKET, World, only_row, world
 
 AUDIO = "dev/2025/02/Weekly_2025-02-28_12-00_audio"
 CUT: dict[str, Any] = {"preset": "speech", "chunks": {"duration_seconds": 15, "at_silence": True}}
@@ -47,16 +47,6 @@ def here(tmp_path: Path, meeting: Path) -> Iterator[World]:
         yield found
 
 
-def only_row(service: Any) -> Any:
-    (row,) = service.tracker.listing().rows
-    return row
-
-
-def forget_everything(directory: Path) -> None:
-    for left in directory.glob("audio.db*"):
-        left.unlink()
-
-
 def local(folder: Path, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     return {**(settings or {}), "storage": {"type": "local", "local": {"path": str(folder)}}}
 
@@ -85,7 +75,7 @@ def test_an_output_has_chunks_of_its_own_which_are_not_made_again(here: World, t
     assert speech.chunks[-1].end_seconds == pytest.approx(40, abs=0.1)
     # The audio itself is what it would be without.
     assert stored[f"{AUDIO}.mp3"].metadata["plan-id"] == plan_id(here.settings())
-    forget_everything(tmp_path)
+    here.forget_everything()
     here.reset_counters()
     with here.service(CHUNKS) as service:
         assert service.run_once().adopted == 1
@@ -100,7 +90,7 @@ def test_an_output_whose_chunks_were_not_complete_is_made_again_in_its_place(
     with here.service(CHUNKS) as service:
         service.run_once()
     before = here.storage.emulator.object(BUCKET, f"{AUDIO}.mp3").generation
-    forget_everything(tmp_path)
+    here.forget_everything()
     here.storage.emulator.delete_object(BUCKET, f"{AUDIO}_speech/chunks.json")
     here.storage.emulator.delete_object(BUCKET, f"{AUDIO}_speech/chunk-001.flac")
     with here.service(CHUNKS) as service:
@@ -291,7 +281,7 @@ def test_audio_of_a_process_that_died_before_it_told_is_told(here: World) -> Non
 
     with here.service() as service:
         service.run_once()
-    forget_everything(here.directory)
+    here.forget_everything()
     outcomes: list[Outcome] = []
     with here.service(on_outcome=outcomes.append) as service:
         service.discover()

@@ -12,7 +12,7 @@ import pytest
 from audio_extract.exceptions import ConfigurationError
 from audio_extract.plan import format_id, plan_id
 from audio_extract.settings.audio_sections import Output
-from support.service import BUCKET, World, world
+from support.service import BUCKET, World, only_row, world
 
 OUTPUTS: dict[str, Any] = {"processing": {"outputs": ["speech", {"name": "small", "preset": "speech-small"}]}}
 AUDIO = "dev/2025/02/Weekly_2025-02-28_12-00_audio"
@@ -35,16 +35,6 @@ def here(tmp_path: Path, meeting: Path) -> Iterator[World]:
     with world(tmp_path) as found:
         found.add(meeting, "Weekly.mp4")
         yield found
-
-
-def only_row(service: Any) -> Any:
-    (row,) = service.tracker.listing().rows
-    return row
-
-
-def forget_everything(directory: Path) -> None:
-    for left in directory.glob("audio.db*"):
-        left.unlink()
 
 
 def said_of(ffprobe: Path, content: bytes, entries: str) -> str:
@@ -83,7 +73,7 @@ def test_all_are_stored_from_one_fetch_recorded_and_not_made_again(here: World, 
 def test_a_lost_database_adopts_all_of_them(here: World, tmp_path: Path) -> None:
     with here.service(OUTPUTS) as service:
         service.run_once()
-    forget_everything(tmp_path)
+    here.forget_everything()
     here.reset_counters()
     with here.service(OUTPUTS) as service:
         assert service.run_once().adopted == 1
@@ -112,7 +102,7 @@ def test_only_the_one_that_is_missing_is_made_again(here: World, tmp_path: Path)
     with here.service(OUTPUTS) as service:
         service.run_once()
     generations = {item.name: item.generation for item in here.storage.emulator.objects(BUCKET)}
-    forget_everything(tmp_path)
+    here.forget_everything()
     here.storage.emulator.delete_object(BUCKET, f"{AUDIO}_small.opus")
     with here.service(OUTPUTS) as service:
         assert service.run_once().completed == 1
@@ -127,7 +117,7 @@ def test_what_an_attempt_left_before_the_audio_is_taken_as_it_is(here: World, tm
     with here.service(OUTPUTS) as service:
         service.run_once()
     generation = here.storage.emulator.object(BUCKET, f"{AUDIO}_speech.flac").generation
-    forget_everything(tmp_path)
+    here.forget_everything()
     # As if its holder had died between the outputs and the audio.
     here.storage.emulator.delete_object(BUCKET, f"{AUDIO}.mp3")
     with here.service(OUTPUTS) as service:
@@ -150,7 +140,7 @@ def test_a_folder_gets_them_and_adopts_them(here: World, tmp_path: Path) -> None
         assert service.run_once().completed == 1
     folder = tmp_path / "audio" / "2025" / "02"
     assert sorted(path.name for path in folder.iterdir()) == sorted(name.rpartition("/")[2] for name in NAMES)
-    forget_everything(tmp_path)
+    here.forget_everything()
     here.reset_counters()
     with here.service(settings) as service:
         assert service.run_once().adopted == 1

@@ -222,8 +222,7 @@ def test_the_service_takes_them_too_and_not_again(
             path.write_bytes(item.read())
             made[item.name.partition("_audio")[2].removesuffix(".mp3")] = heard(path, ffmpeg)
     assert made == files
-    for left in tmp_path.glob("audio.db*"):
-        left.unlink()
+    here.forget_everything()
     here.reset_counters()
     with here.service(settings) as service:
         assert service.run_once().adopted == 1

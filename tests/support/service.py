@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from audio_extract.jobs import Outcome
     from audio_extract.telemetry.traces import Traces
+    from audio_extract.tracker import RecordingRow
 
 BUCKET = "audio"
 
@@ -98,10 +99,21 @@ class World:
         started = storage.count("storage.upload_start") + storage.count("storage.upload")
         return self.drive.emulator.requests.count("drive.media"), started
 
+    def forget_everything(self) -> None:
+        """Lose the database."""
+        for left in self.directory.glob("audio.db*"):
+            left.unlink()
+
     def reset_counters(self) -> None:
         """Count from zero."""
         self.drive.emulator.requests.reset()
         self.storage.emulator.requests.reset()
+
+
+def only_row(service: Service) -> RecordingRow:
+    """The one recording that is known."""
+    (row,) = service.tracker.listing().rows
+    return row
 
 
 @contextmanager

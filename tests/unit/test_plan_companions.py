@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_extract.plan.companions import DOCUMENT, kind_of
+from audio_extract.plan.companions import DOCUMENT, Kind, kind_of
 
 MADE = datetime(2025, 1, 29, 15, 40, tzinfo=UTC)
 MEET = "Weekly sync - 2025/01/29 10:00 EST - Recording.mp4"
@@ -128,8 +129,9 @@ def test_no_title_takes_what_another_one_left(mine: list[str], other: list[str])
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_name_is_answered(recording: str, name: str) -> None:
-    kind_of(recording, MADE, name, MADE, DOCUMENT)
-    kind_of(recording, MADE, f"{name}.vtt", MADE, None)
+    kinds = {None, *get_args(Kind)}
+    assert kind_of(recording, MADE, name, MADE, DOCUMENT) in kinds
+    assert kind_of(recording, MADE, f"{name}.vtt", MADE, None) in kinds
 
 
 @pytest.mark.parametrize(
