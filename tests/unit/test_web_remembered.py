@@ -127,4 +127,15 @@ def test_no_more_answers_are_kept_than_a_few() -> None:
     unchanged: Unchanged[int] = Unchanged(lambda: 0)
     for number in range(1_000):
         assert unchanged(number, lambda number=number: number) == number
-        assert len(unchanged._kept[1]) <= 32
+        assert len(unchanged._kept[2]) <= 32
+
+
+def test_a_change_that_adds_no_number_is_seen_a_little_later() -> None:
+    now, said = [0.0], ["before"]
+    unchanged: Unchanged[str] = Unchanged(lambda: 0, monotonic=lambda: now[0])
+    assert unchanged("a", lambda: said[0]) == "before"
+    said[0] = "after"
+    now[0] = 1.9
+    assert unchanged("a", lambda: said[0]) == "before"
+    now[0] = 2.0
+    assert unchanged("a", lambda: said[0]) == "after"

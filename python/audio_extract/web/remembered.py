@@ -26,6 +26,8 @@ _RECENT_SECONDS: Final = 10.0
 
 #: So many different answers are kept while nothing changes.
 _MOST_ANSWERS: Final = 32
+#: And so long: of two changes at once PostgreSQL may show the later number first, and the earlier adds none.
+_UNCHANGED_SECONDS: Final = 2.0
 
 
 class Unchanged(Generic[T]):
@@ -35,20 +37,23 @@ class Unchanged(Generic[T]):
 
     Args:
         change: Gives a number that is another one after each change.
+        monotonic: The clock.
     """
 
-    def __init__(self, change: Callable[[], int]) -> None:
+    def __init__(self, change: Callable[[], int], *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._change = change
-        self._kept: tuple[int, dict[Hashable, T]] = (-1, {})
+        self._monotonic = monotonic
+        self._kept: tuple[int, float, dict[Hashable, T]] = (-1, 0.0, {})
 
     def __call__(self, key: Hashable, ask: Callable[[], T]) -> T:
         """Return the answer to the question of a name."""
         # Asked before: what changes meanwhile is read again by whoever comes next.
         change = self._change()
-        at, answers = self._kept
-        if at != change or len(answers) >= _MOST_ANSWERS:
+        at, until, answers = self._kept
+        now = self._monotonic()
+        if at != change or now >= until or len(answers) >= _MOST_ANSWERS:
             answers = {}
-            self._kept = (change, answers)
+            self._kept = (change, now + _UNCHANGED_SECONDS, answers)
         if key not in answers:
             answers[key] = ask()
         return answers[key]
