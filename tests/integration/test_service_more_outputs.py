@@ -186,6 +186,34 @@ def test_what_an_attempt_that_died_left_in_a_folder_is_replaced(here: World, tmp
     assert not Path(f"{folder / name}_speech-2.flac").exists()
 
 
+@pytest.mark.parametrize("destination", ["bucket", "folder"])
+def test_chunks_of_a_recording_that_is_gone_in_between_do_not_stay(
+    here: World, tmp_path: Path, destination: str
+) -> None:
+    settings = CHUNKS if destination == "bucket" else local(tmp_path / "audio", CHUNKS)
+    audio = AUDIO if destination == "bucket" else AUDIO.removeprefix("dev/")
+    with here.service(settings) as service:
+        service.discover()
+        row = only_row(service)
+        claim = service.tracker.claim_one(row.id, Owner.current(), here.now)
+        assert claim is not None
+        service.tracker.assign_object_name(claim, f"{audio}.mp3", here.now)
+        service.tracker.assign_output_names(claim, {"speech": f"{audio}_speech.flac"})
+        # As its holder left them, and as somebody else's stand beside another name.
+        content, ours = tmp_path / "piece", {"source-id": row.source_id, "revision": "r", "plan-id": "p"}
+        content.write_bytes(b"piece")
+        left, other = f"{audio}_speech/chunk-000.flac", f"{audio}_other/chunk-000.flac"
+        service.storage.save(content, left, metadata=ours, content_type="audio/flac")
+        theirs = {**ours, "source-id": "somebody"}
+        service.storage.save(content, other, metadata=theirs, content_type="audio/flac")
+        service.tracker.release(claim, here.now)
+        here.drive.emulator.delete(row.source_id)
+        service.run_once()
+        assert only_row(service).status == "skipped"
+        service.run_once()
+        assert [service.storage.exists(name) for name in (left, other)] == [False, True]
+
+
 # What cannot be made.
 
 

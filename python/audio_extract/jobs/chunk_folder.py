@@ -88,6 +88,21 @@ class ChunkFolder:
         }
         return {"rule": rule, "sink": sink, "replace": replace}
 
+    def remove_pieces(self) -> int:
+        """Remove chunks of a recording that nobody will complete any more; returns how many.
+
+        Where there is an index of them they are whole, and stay.
+        """
+        is_local = self.storage.storage_type == "local"
+        pieces = [
+            one for one in self.standing() if is_local or one.metadata.get("source-id") == self.source_id
+        ]
+        if not pieces or self.storage.get_log(self.index_name) is not None:
+            return 0
+        for one in pieces:
+            self.storage.delete(one.name, one.generation)
+        return len(pieces)
+
     def write_index(self, chunks: list[Chunk]) -> list[StoredChunk]:
         """Write ``chunks.json``, remove what earlier attempts left beyond it, and return what to record."""
         document = chunks_document(self.object_name.rpartition("/")[2], chunks[-1]["end"], chunks)

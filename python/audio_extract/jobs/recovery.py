@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from audio_extract.exceptions import AudioExtractError
+from audio_extract.jobs.chunk_folder import ChunkFolder
 from audio_extract.jobs.pool import LEASE_SECONDS
 from audio_extract.jobs.transfer import Outcome
 from audio_extract.tracker import Owner, RetryPolicy, State
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from audio_extract.tracker import Tracker
 
 _log = logging.getLogger(__name__)
+
+#: Sweeping is done at every start and once a day.
+_SWEPT_BEFORE: Final = timedelta(days=2)
 
 
 class Recovery:
@@ -102,22 +107,40 @@ class Recovery:
         return self._tracker.cleanup(days, self._now()) if days > 0 else 0
 
     def sweep(self) -> int:
-        """Remove what killed processes left at a destination folder; returns how many files.
+        """Remove what killed processes left at the destination; returns how many files.
 
-        Temporary files, and files under names of recordings that nobody will transfer any more, where no log
-        proves that they are whole: on gcsfuse a killed writer leaves half a file under the final name.
+        Of recordings that nobody will transfer any more: chunks of which there is no index, and in a folder
+        files that no log proves to be whole, because on gcsfuse a killed writer leaves half a file under the
+        final name. In a folder temporary files too.
         """
-        if self._storage.storage_type != "local":
-            return 0
-        removed = self._storage.remove_abandoned()
-        for name in self._tracker.abandoned_names():
-            standing = self._storage.stat(name)
-            if standing is not None and not standing.metadata:
-                _log.warning(
-                    "removing %s: half a file, of a recording that is not wanted any more",
-                    name,
-                    extra={"event": "leftover.removed", "storage_path": name},
-                )
-                self._storage.delete(name)
-                removed += 1
+        lately = self._now() - _SWEPT_BEFORE
+        is_local = self._storage.storage_type == "local"
+        removed = self._storage.remove_abandoned() if is_local else 0
+        # In a bucket each name is a request: what was swept before is not looked at again.
+        left = self._tracker.abandoned(None if is_local else lately) + self._tracker.given_up(lately)
+        for one in left:
+            for name in one.names:
+                if is_local:
+                    removed += self._remove_half(name)
+                pieces = ChunkFolder(self._storage, name, one.source_id).remove_pieces()
+                if pieces:
+                    _log.warning(
+                        "removed %d chunks of %s, of a recording that is not wanted any more",
+                        pieces,
+                        name,
+                        extra={"event": "leftover.removed", "storage_path": name},
+                    )
+                removed += pieces
         return removed
+
+    def _remove_half(self, name: str) -> bool:
+        standing = self._storage.stat(name)
+        if standing is None or standing.metadata:
+            return False
+        _log.warning(
+            "removing %s: half a file, of a recording that is not wanted any more",
+            name,
+            extra={"event": "leftover.removed", "storage_path": name},
+        )
+        self._storage.delete(name)
+        return True

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from audio_extract.tracker.states import Event, State
     from audio_extract.tracker.tracker import Tracker
     from audio_extract.tracker.values import (
+        Abandoned,
         AuditEntry,
         Claim,
         Milestones,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Abandoned",
     "AuditEntry",
     "Claim",
     "DatabaseStatus",

@@ -21,7 +21,7 @@ from audio_extract.tracker.models import outputs as output_table
 from audio_extract.tracker.models import recordings, transfers
 from audio_extract.tracker.outcomes import end_transfer, note_outcome
 from audio_extract.tracker.retry_policy import Decision, RetryPolicy
-from audio_extract.tracker.states import Event, State
+from audio_extract.tracker.states import KEPT, Event, State
 from audio_extract.tracker.values import (
     RECORDING_FIELDS,
     Claim,
@@ -326,7 +326,7 @@ class Claims:
             event = Event.FAILED if kind != "cancelled" else Event.RELEASED
             if audio_stands and gives_up:
                 event = Event.KEPT
-                decision = Decision(State.COMPLETED, "kept")
+                decision = Decision(State.COMPLETED, KEPT)
                 names = select(output_table.c.name).where(output_table.c.recording_id == row["id"])
                 made = set(connection.scalars(names))
                 kept = [one for one in row["wanted_outputs"] or () if one["name"] in made]

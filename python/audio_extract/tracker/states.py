@@ -35,6 +35,7 @@ there are; ``history`` carries them out.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from audio_extract.exceptions import InternalError
 
@@ -85,6 +86,9 @@ class Event(StrEnum):
     FORGOTTEN = "forgotten"
     """A person removed it from the database."""
 
+
+#: Why a recording is completed of which more was asked than could be made (``state_reason``).
+KEPT: Final = "kept"
 
 #: What waits for something, and has no owner.
 _IDLE = (State.DISCOVERED, State.PENDING, State.FAILED, State.QUARANTINED)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from audio_extract.tracker import migrate
 from audio_extract.tracker.claims import Claims
 from audio_extract.tracker.database import Database
+from audio_extract.tracker.destination import AtDestination
 from audio_extract.tracker.discovery import Discovery
 from audio_extract.tracker.housekeeping import Housekeeping
 from audio_extract.tracker.queries import Queries
@@ -29,7 +30,7 @@ class DatabaseSettings(Protocol):
         """A file's path, ``sqlite:///path`` or ``postgresql://…``."""
 
 
-class Tracker(Discovery, Claims, Recovery, Housekeeping, Queries):
+class Tracker(Discovery, Claims, Recovery, Housekeeping, Queries, AtDestination):
     """What is known of every recording; safe for threads and processes.
 
     Every method is one or a few short transactions, and none waits for the network but that of PostgreSQL.

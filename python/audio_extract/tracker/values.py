@@ -231,6 +231,19 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Names that were decided for what nobody will store under them any more by himself.
+
+    Attributes:
+        source_id: Of the recording.
+        names: Of its audio and of what is beside that.
+    """
+
+    source_id: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """What `recover` did.
 
