@@ -214,6 +214,28 @@ def test_chunks_of_a_recording_that_is_gone_in_between_do_not_stay(
         assert [service.storage.exists(name) for name in (left, other)] == [False, True]
 
 
+def test_audio_that_a_dead_worker_stored_is_known_whatever_becomes_of_the_rest(here: World) -> None:
+    with here.service(CHUNKS) as service:
+        service.run_once()
+    here.forget_everything()
+    here.storage.emulator.delete_object(BUCKET, f"{AUDIO}_speech/chunks.json")
+    with here.service(CHUNKS) as service:
+        service.discover()
+        row = only_row(service)
+        dead = Owner("elsewhere", 1, "gone.1.1")
+        claim = service.tracker.claim_one(row.id, dead, here.now, lease_seconds=60)
+        assert claim is not None
+        assert service.tracker.assign_object_name(claim, f"{AUDIO}.mp3", here.now)
+        service.tracker.assign_output_names(claim, {"speech": f"{AUDIO}_speech.flac"})
+        here.drive.emulator.delete(row.source_id)
+        here.now += timedelta(seconds=61)
+        service.run_once()
+        service.run_once()
+        after = only_row(service)
+    assert (after.status, after.storage_path) == ("completed", f"{AUDIO}.mp3")
+    assert here.objects() == [f"{AUDIO}.mp3"]
+
+
 # What cannot be made.
 
 

@@ -88,17 +88,23 @@ class ChunkFolder:
         }
         return {"rule": rule, "sink": sink, "replace": replace}
 
-    def remove_pieces(self) -> int:
+    def remove_pieces(self, *, also_whole: bool) -> int:
         """Remove chunks of a recording that nobody will complete any more; returns how many.
 
-        Where there is an index of them they are whole, and stay.
+        Args:
+            also_whole: Also where there is an index of them, which goes too.
         """
         is_local = self.storage.storage_type == "local"
         pieces = [
             one for one in self.standing() if is_local or one.metadata.get("source-id") == self.source_id
         ]
-        if not pieces or self.storage.get_log(self.index_name) is not None:
+        if not pieces:
             return 0
+        index = self.storage.stat(self.index_name)
+        if index is not None:
+            if not also_whole:
+                return 0
+            self.storage.delete(index.name, index.generation)
         for one in pieces:
             self.storage.delete(one.name, one.generation)
         return len(pieces)

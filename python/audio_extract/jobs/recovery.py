@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from audio_extract.jobs.transfer import TransferJob
     from audio_extract.settings import Settings
     from audio_extract.storage.base import StorageAdapter
-    from audio_extract.tracker import Tracker
+    from audio_extract.tracker import Abandoned, Tracker
 
 _log = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ class Recovery:
         claim = self._tracker.claim_one(recording_id, self._owner, self._now(), lease_seconds=LEASE_SECONDS)
         if claim is None:
             return
-        is_adopted = False
+        state = None
         try:
-            is_adopted = self._job.adopt(claim)
+            state = self._job.adopt(claim)
         except AudioExtractError as error:
             _log.warning(
                 "looking for what a dead worker stored of %s: %s",
@@ -95,9 +95,9 @@ class Recovery:
                 extra={"event": "lease.recovery_failed", "recording_id": claim.id, "code": error.code},
             )
         finally:
-            if not is_adopted:
+            if state is None:
                 self._tracker.release(claim, self._now(), reason="recovered")
-        if is_adopted and self._on_outcome is not None:
+        if state is State.COMPLETED and self._on_outcome is not None:
             self._on_outcome(Outcome(claim, State.COMPLETED, adopted=True))
 
     def clean_up(self) -> int:
@@ -109,9 +109,10 @@ class Recovery:
     def sweep(self) -> int:
         """Remove what killed processes left at the destination; returns how many files.
 
-        Of recordings that nobody will transfer any more: chunks of which there is no index, and in a folder
-        files that no log proves to be whole, because on gcsfuse a killed writer leaves half a file under the
-        final name. In a folder temporary files too.
+        Of recordings of which no audio was stored and that nobody will transfer any more: what was to stand
+        beside the audio, chunks of which there is no index, and in a folder audio that no log proves to be
+        whole, because on gcsfuse a killed writer leaves half a file under the final name. In a folder
+        temporary files too.
         """
         lately = self._now() - _SWEPT_BEFORE
         is_local = self._storage.storage_type == "local"
@@ -120,27 +121,25 @@ class Recovery:
         left = self._tracker.abandoned(None if is_local else lately) + self._tracker.given_up(lately)
         for one in left:
             for name in one.names:
-                if is_local:
-                    removed += self._remove_half(name)
-                pieces = ChunkFolder(self._storage, name, one.source_id).remove_pieces()
-                if pieces:
-                    _log.warning(
-                        "removed %d chunks of %s, of a recording that is not wanted any more",
-                        pieces,
-                        name,
-                        extra={"event": "leftover.removed", "storage_path": name},
-                    )
-                removed += pieces
+                removed += self._remove(name, one, is_local=is_local)
         return removed
 
-    def _remove_half(self, name: str) -> bool:
-        standing = self._storage.stat(name)
-        if standing is None or standing.metadata:
-            return False
-        _log.warning(
-            "removing %s: half a file, of a recording that is not wanted any more",
-            name,
-            extra={"event": "leftover.removed", "storage_path": name},
-        )
-        self._storage.delete(name)
-        return True
+    def _remove(self, name: str, left: Abandoned, *, is_local: bool) -> int:
+        """Remove what stands under a name: whole audio stays, what was to be beside it goes."""
+        is_audio = name == left.audio_name
+        standing = self._storage.stat(name) if is_local or not is_audio else None
+        is_half = is_local and standing is not None and not standing.metadata
+        is_ours = standing is not None and standing.metadata.get("source-id") == left.source_id
+        removed = 0
+        if standing is not None and (is_half or (is_ours and not is_audio)):
+            self._storage.delete(name, standing.generation)
+            removed = 1
+        removed += ChunkFolder(self._storage, name, left.source_id).remove_pieces(also_whole=not is_audio)
+        if removed:
+            _log.warning(
+                "removed %d files of %s: of a recording that is not wanted any more, or not whole",
+                removed,
+                name,
+                extra={"event": "leftover.removed", "storage_path": name},
+            )
+        return removed

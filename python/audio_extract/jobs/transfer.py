@@ -62,7 +62,7 @@ class Outcome:
 
     Attributes:
         claim: The recording.
-        state: Where it went, and ``failed`` where what was asked for beside stored audio cannot be made; None
+        state: Where it went, and ``failed`` where more was wanted of stored audio and cannot be made; None
             when the lease was lost and somebody else decides.
         adopted: The object was there already.
         error: What went wrong.
@@ -201,7 +201,7 @@ class TransferJob:
         except LeaseLostError:
             return Outcome(claim, None, error=error)
         if state is State.COMPLETED:
-            # As before: what failed is what was asked for beside the audio.
+            # As before: what failed is what was wanted beyond the audio that stands.
             state = State.FAILED
         _log.warning(
             "%s%s (%s)",
@@ -220,8 +220,8 @@ class TransferJob:
         return Outcome(claim, state, error=error)
 
     def _audio_stands(self, claim: Claim) -> bool:
-        """Whether the audio of a recording, of which somebody asked for more, is where it was stored."""
-        if not claim.wanted_outputs or claim.verified is None or claim.object_name is None:
+        """Whether the audio of this content was stored before, and is where it was."""
+        if claim.verified is None or claim.object_name is None:
             return False
         try:
             standing = self.storage.stat(claim.object_name)
@@ -316,17 +316,18 @@ class TransferJob:
             return False
         raise InternalError(f"{recording.name}: {_MAX_SERIAL} names for it are taken by other objects")
 
-    def adopt(self, claim: Claim) -> bool:
+    def adopt(self, claim: Claim) -> State | None:
         """Complete a recording whose last holder died between storing it and writing that down.
 
         Returns:
-            False: nothing of it stands at the destination, or it is not proven whole.
+            ``pending``: its audio stands and is written down, what belongs beside it is due. None: its audio
+            does not stand at the destination, or is not proven whole.
 
         Raises:
             AudioExtractError: The destination cannot be asked.
         """
         if claim.object_name is None or claim.revision is None or claim.created_at is None:
-            return False
+            return None
         recording = Recording(**claim.recording_fields())
         try:
             sound, *beside = wanted_sounds(
@@ -334,21 +335,18 @@ class TransferJob:
             )
         except _NotReadError:
             # What it becomes depends on what is in the recording: the next attempt looks.
-            return False
+            return None
         standing = self.storage.stat(claim.object_name)
         if (
             standing is None
             or self._judge(claim, standing, recording, sound.plan_id, named_before=True) is not Standing.OURS
         ):
-            return False
+            return None
         folder = ChunkFolder(self.storage, claim.object_name, recording.source_id)
         chunks = folder.read_index() if sound.rule is not None else []
-        if chunks is None:
-            return False
         more = MoreOutputs(self.storage, claim.object_name, recording)
         places = more.places(beside, named=claim.output_names, replaces=False)
-        if not all(place.is_done for place in places):
-            return False
+        is_whole = chunks is not None and all(place.is_done for place in places)
         task = Task(
             recording=recording,
             source=None,
@@ -358,13 +356,17 @@ class TransferJob:
             is_stored=True,
             more=more,
             places=places,
-            chunks=chunks,
+            chunks=chunks or [],
         )
         with self.traces.transfer(
             attributes={"recording.id": claim.id, "recording.source": claim.source}
         ) as span:
             self._recorder.adopt(claim, task, span=span)
-        return True
+        if is_whole:
+            return State.COMPLETED
+        # Whatever becomes of the rest, whole audio is never without a recording that knows of it.
+        self.tracker.retry([claim.id], self.now(), actor=claim.owner, completed=True, afresh=False)
+        return State.PENDING
 
     def _judge(
         self, claim: Claim, standing: StoredFile, recording: Recording, plan_id: str, *, named_before: bool

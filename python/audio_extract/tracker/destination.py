@@ -53,8 +53,12 @@ class AtDestination:
             rows = connection.execute(query).all()
             beside = select(outputs.c.object_name).where(outputs.c.recording_id.in_([row.id for row in rows]))
             stored = {*connection.scalars(beside), *(row.storage_path for row in rows)}
-        names = ((row.source_id, (row.object_name, *(row.output_names or {}).values())) for row in rows)
-        return [Abandoned(source, tuple(name for name in of if name not in stored)) for source, of in names]
+        found = []
+        for row in rows:
+            names = (row.object_name, *(row.output_names or {}).values())
+            left = tuple(name for name in names if name not in stored)
+            found.append(Abandoned(row.source_id, row.object_name, left))
+        return found
 
     def chunks_of(self, recording_id: str) -> list[StoredChunk]:
         """Return the pieces of a recording's audio, when it was split."""

@@ -159,9 +159,9 @@ class Discovery:
 
 
 def _decides_itself(row: RowMapping) -> bool:
-    """Whether more was asked of audio that is stored: the attempt sees whether that stands, and keeps it."""
+    """Whether more is wanted of audio that is stored: the attempt sees whether that stands, and keeps it."""
     is_stored = row["completed_revision"] is not None and row["completed_revision"] == row["revision"]
-    return bool(row["wanted_outputs"]) and is_stored and row["next_attempt_at"] is not None
+    return is_stored and row["next_attempt_at"] is not None
 
 
 def _id_bytes(item: SourceRecording) -> int:

@@ -39,6 +39,7 @@ class Housekeeping:
         actor: str = "person",
         completed: bool = False,
         outputs: Sequence[Mapping[str, Any]] | None = None,
+        afresh: bool = True,
     ) -> list[str]:
         """Make recordings due at once, before all others, with all their attempts.
 
@@ -50,11 +51,13 @@ class Housekeeping:
             outputs: What they should have beside their audio too, as in ``processing.outputs``; one of a
                 name takes the place of an earlier one. None: as before; empty: nothing but what is
                 configured.
+            afresh: With all their attempts, and before all others.
 
         Returns:
             The ids that are due now.
         """
         wanted = _RETRIED | {State.COMPLETED} if completed else _RETRIED
+        new = {"attempts": 0, "failures": 0, "crashes": 0, "priority": 1} if afresh else {}
         numbers = sorted({number for text in ids if (number := row_id(text)) is not None})
         moved: list[str] = []
         for start in range(0, len(numbers), _BATCH):
@@ -70,13 +73,7 @@ class Housekeeping:
                         now,
                         actor=actor,
                         next_attempt_at=now,
-                        values={
-                            "attempts": 0,
-                            "failures": 0,
-                            "crashes": 0,
-                            "priority": 1,
-                            "wanted_outputs": _added(row["wanted_outputs"], outputs),
-                        },
+                        values={**new, "wanted_outputs": _added(row["wanted_outputs"], outputs)},
                         detail={"outputs": [one["name"] for one in outputs]} if outputs else None,
                     )
                     moved.append(str(row["id"]))

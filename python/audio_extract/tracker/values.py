@@ -236,10 +236,12 @@ class Abandoned:
 
     Attributes:
         source_id: Of the recording.
-        names: Of its audio and of what is beside that.
+        audio_name: Of its audio.
+        names: Of all of it that is not recorded as stored.
     """
 
     source_id: str
+    audio_name: str
     names: tuple[str, ...]
 
 
