@@ -170,7 +170,7 @@ bench-instructions: ## Instructions of each stage, which a busy machine does not
 	@command -v valgrind >/dev/null || { echo "valgrind is not installed (on Debian: apt-get install valgrind)" >&2; exit 2; }
 	@program=$$(cargo bench --locked --profile release -p audio-extract-core --bench stages --no-run --message-format json \
 	  | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
-	for stage in remux join_mp3 md5 crc32c; do \
+	for stage in remux join_mp3 md5 crc32c measure; do \
 	  valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect="audio_extract_core::bench::$$stage" \
 	    "$$program" --once $$stage 2>&1 | awk -v stage=$$stage '/Collected/ { printf "%-10s %15d instructions\n", stage, $$NF }'; \
 	done

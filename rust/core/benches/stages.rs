@@ -56,6 +56,27 @@ fn encoded() -> Vec<u8> {
     frame.repeat(MP3_FRAMES)
 }
 
+/// A minute of decoded stereo, as loud as speech now and then: syllables of noise, and pauses.
+fn decoded() -> Vec<u8> {
+    let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x03\0\x02\0".to_vec();
+    wav.extend_from_slice(&48_000u32.to_le_bytes());
+    wav.extend_from_slice(&(48_000u32 * 8).to_le_bytes());
+    wav.extend_from_slice(b"\x08\0\x20\0data\xff\xff\xff\xff");
+    let mut random = 1u32;
+    for frame in 0..60 * 48_000u32 {
+        let syllable = [0.02f32, 0.3, 0.1, 0.5, 0.05, 0.2, 0.0, 0.4][(frame / 9_600 % 8) as usize];
+        for _ in 0..2 {
+            random ^= random << 13;
+            random ^= random >> 17;
+            random ^= random << 5;
+            let [low, high, ..] = random.to_le_bytes();
+            let noise = f32::from(i16::from_le_bytes([low, high])) / 32768.0;
+            wav.extend_from_slice(&(syllable * noise).to_le_bytes());
+        }
+    }
+    wav
+}
+
 /// A file that goes away again.
 struct TemporaryFile(PathBuf);
 
@@ -78,7 +99,7 @@ type Stage = (&'static str, usize, Box<dyn FnMut()>);
 
 fn stages() -> Vec<Stage> {
     let (plan, whole) = recording();
-    let mp3 = encoded();
+    let (mp3, sound) = (encoded(), decoded());
     let (file, threads) = (TemporaryFile::new(), runtime());
     let (for_md5, for_crc) = (whole.clone(), whole.clone());
     vec![
@@ -86,6 +107,7 @@ fn stages() -> Vec<Stage> {
         ("join_mp3", mp3.len(), Box::new(move || _ = black_box(bench::join_mp3(&mp3).unwrap()))),
         ("md5", for_md5.len(), Box::new(move || _ = black_box(bench::md5(&for_md5)))),
         ("crc32c", for_crc.len(), Box::new(move || _ = black_box(bench::crc32c(&for_crc)))),
+        ("measure", sound.len(), Box::new(move || _ = black_box(bench::measure(&sound).unwrap()))),
         (
             "reorder",
             FILE_BYTES,

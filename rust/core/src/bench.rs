@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::analysis::{Analysis, SilenceSpec};
 use crate::budget::Budget;
 use crate::checksum::SourceDigest;
 use crate::error::{EngineError, ErrorCode, Result};
@@ -78,6 +79,17 @@ pub fn md5(recording: &[u8]) -> SourceDigest {
 #[must_use]
 pub fn crc32c(stored: &[u8]) -> u32 {
     stored.chunks(PIECE_BYTES).fold(0, crc32c::crc32c_append)
+}
+
+/// Measures decoded sound, a WAV of 32-bit floats that comes as a pipe brings it; gives the bytes of its picture.
+///
+/// # Errors
+/// `internal.bug` when it is no such WAV.
+#[inline(never)]
+pub fn measure(wav: &[u8]) -> Result<usize> {
+    let mut analysis = Analysis::new(SilenceSpec::default());
+    wav.chunks(64 * 1024).try_for_each(|bytes| analysis.push(bytes))?;
+    Ok(analysis.report().map_or(0, |report| report.waveform.data.len()))
 }
 
 /// Reads a file in ranges of `range_bytes`, eight side by side, and puts them in order within a budget of 16 MiB; gives

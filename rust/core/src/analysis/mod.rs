@@ -6,6 +6,7 @@ mod pcm;
 mod peak;
 mod silence;
 mod waveform;
+mod weighting;
 
 use serde::{Deserialize, Serialize};
 

@@ -69,8 +69,8 @@ impl PcmReader {
         take: &mut impl FnMut(PcmFormat, &[f32]) -> Result<()>,
     ) -> Result<()> {
         self.samples.clear();
-        self.samples.extend(bytes.chunks_exact(4).map(|four| {
-            let sample = four.first_chunk().map_or(0.0, |four| f32::from_le_bytes(*four));
+        self.samples.extend(bytes.as_chunks().0.iter().map(|four| {
+            let sample = f32::from_le_bytes(*four);
             // A decoder that reads damaged floats may give anything.
             if sample.is_finite() { sample } else { 0.0 }
         }));

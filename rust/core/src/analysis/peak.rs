@@ -7,13 +7,12 @@
 use ebur128::{EbuR128, Mode};
 
 use super::PcmFormat;
-use super::loudness::failed;
-use crate::error::Result;
+use crate::error::{EngineError, ErrorCode, Result};
 
 /// Samples that the interpolation looks back on, at most.
 const HISTORY: usize = 24;
 /// Frames that are decided about together.
-const BLOCK: usize = 256;
+const BLOCK: usize = 64;
 /// The sum of the interpolation's weights is 1.865 where it makes four of one sample, 2.307 where it makes two.
 const MOST_GAIN: (f32, f32) = (1.87, 2.32);
 
@@ -73,18 +72,22 @@ impl PeakMeter {
     }
 }
 
+fn failed(error: ebur128::Error) -> EngineError {
+    EngineError::new(ErrorCode::Bug, "looking for the true peak failed").caused_by(error)
+}
+
 fn largest(samples: &[f32]) -> f32 {
     samples.iter().fold(0.0, |largest, sample| largest.max(sample.abs()))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// Noise in stretches of different loudness.
-    fn sound(channels: usize, stretches: &[(u16, f32)], seed: u32) -> Vec<f32> {
+    pub(in crate::analysis) fn sound(channels: usize, stretches: &[(u16, f32)], seed: u32) -> Vec<f32> {
         let mut random = seed | 1;
         let mut samples = Vec::new();
         for (frames, level) in stretches {

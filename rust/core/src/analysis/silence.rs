@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use super::{PcmFormat, SilenceSpec};
 
+/// Frames that are looked at together, at most.
+const MOST_FRAMES: usize = 128;
+
 /// A stretch of silence in samples: from, to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -25,6 +28,8 @@ pub(super) struct Detector {
     threshold: f32,
     least: u64,
     channels: usize,
+    /// Samples that are looked at together: of no more frames than the shortest silence has.
+    block: usize,
     position: u64,
     /// Since when no sample was louder.
     quiet_since: Option<u64>,
@@ -41,10 +46,13 @@ fn decibels(level: f64) -> f32 {
 impl Detector {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0.05 to 60 seconds")]
     pub(super) fn new(spec: SilenceSpec, format: PcmFormat) -> Self {
+        let least = ((spec.least_seconds * f64::from(format.sample_rate_hz)).ceil() as u64).max(1);
+        let channels = format.channels.max(1) as usize;
         Self {
             threshold: decibels(spec.threshold_db),
-            least: ((spec.least_seconds * f64::from(format.sample_rate_hz)).ceil() as u64).max(1),
-            channels: format.channels.max(1) as usize,
+            least,
+            channels,
+            block: channels * MOST_FRAMES.min(usize::try_from(least).unwrap_or(MOST_FRAMES)),
             position: 0,
             quiet_since: None,
             found: Vec::new(),
@@ -54,13 +62,22 @@ impl Detector {
 
     /// Takes the next frames, interleaved.
     pub(super) fn push(&mut self, frames: &[f32]) {
-        for frame in frames.chunks_exact(self.channels) {
-            if frame.iter().all(|sample| sample.abs() <= self.threshold) {
-                self.quiet_since.get_or_insert(self.position);
-            } else if self.quiet_since.is_some() {
+        let threshold = self.threshold;
+        for block in frames.chunks(self.block) {
+            let begin = self.position;
+            // Between two loud samples of a block there is no silence that is long enough.
+            let is_loud = |sample: &f32| sample.abs() > threshold;
+            if let Some(first) = block.iter().position(is_loud) {
+                self.position = begin + (first / self.channels) as u64;
                 self.end_of_quiet();
+                let last = block.iter().rposition(is_loud).unwrap_or(first);
+                self.position = begin + (last / self.channels) as u64 + 1;
             }
-            self.position += 1;
+            let end = begin + (block.len() / self.channels) as u64;
+            if self.position < end {
+                self.quiet_since.get_or_insert(self.position);
+            }
+            self.position = end;
         }
     }
 
