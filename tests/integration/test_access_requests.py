@@ -292,7 +292,7 @@ def test_every_answer_carries_the_headers_that_keep_it_safe(page: Guarded) -> No
             client.get("/api/stats"),
             client.get("/static/app.js"),
             client.post("/login", content=b"x"),
-            client.request("BREW", "/"),
+            client.request("PROPFIND", "/"),
         ]
         assert [answer.status_code for answer in answers] == [200, 303, 401, 200, 415, 401]
     for answer in answers:

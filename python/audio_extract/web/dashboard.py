@@ -38,14 +38,12 @@ if TYPE_CHECKING:
 
     from audio_extract.telemetry.metrics import Metrics
     from audio_extract.tracker.tracker import Tracker
-    from audio_extract.tracker.values import Day, RecordingRow, Stats
+    from audio_extract.tracker.values import RecordingRow, Stats
     from audio_extract.web.actions import Actions
     from audio_extract.web.events import Events
     from audio_extract.web.health import HealthMonitor
     from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
 
-#: Days of the page's charts.
-HISTORY_DAYS: Final = 30
 _STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -95,11 +93,6 @@ class Dashboard:
     def stats(self) -> Remembered[Stats]:
         """How much there is; a million rows take a tenth of a second to count."""
         return Remembered(self.tracker.stats)
-
-    @cached_property
-    def history(self) -> Remembered[list[Day]]:
-        """What ended on each day that the page draws."""
-        return Remembered(lambda: self.tracker.history(self.now(), days=HISTORY_DAYS, zone=self.zone))
 
     @cached_property
     def lists(self) -> Unchanged[Any]:

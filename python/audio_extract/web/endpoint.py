@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -42,12 +43,18 @@ class Given:
     body: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply:
     """What is answered: a value of the endpoint's ``answer`` type, and headers."""
 
     value: BaseModel
     headers: Mapping[str, str] | None = None
+
+    @cached_property
+    def body(self) -> bytes:
+        """The value as JSON; made once for all who get this answer."""
+        # In ASCII: a local file's name need not be valid Unicode, and half a character can be written so.
+        return json.dumps(self.value.model_dump(mode="json")).encode("ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +103,7 @@ class Endpoint:
         else:
             # In threads of asyncio, which nothing that hangs can take.
             reply = await asyncio.to_thread(self.carry_out, given)
-        # In ASCII: a local file's name need not be valid Unicode, and half a character can be written so.
-        text = json.dumps(reply.value.model_dump(mode="json"))
-        return Response(text, media_type="application/json", headers=dict(reply.headers or {}))
+        return Response(reply.body, media_type="application/json", headers=dict(reply.headers or {}))
 
 
 def _checked(model: type[Model], values: object, status: int) -> Model:

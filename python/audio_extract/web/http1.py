@@ -1,8 +1,8 @@
 """HTTP/1.1 as the servers here speak it: uvicorn on llhttp, with a bound on what it gathers.
 
-llhttp is the parser of Node.js; here it is a third of the work of h11 (``http="auto"`` would take it too). But it
-leaves bounds to its user, and uvicorn has none for it: a request line, a header or a trailer could go on for ever,
-in memory.
+llhttp is the parser of Node.js; with it an answer takes a fifth of a millisecond less than with h11. But it
+leaves bounds to its user, and uvicorn has none for it: a request line, a header or a trailer could go on for
+ever, in memory.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from audio_extract.web.health import FIRST_RESULTS_SECONDS, overall
 from audio_extract.web.history import history_view
 from audio_extract.web.questions import CHANGE_SECONDS, READ_SECONDS
 from audio_extract.web.recording_page import about, facts, last_sound, stage_rows, took
+from audio_extract.web.remembered import Remembered
 from audio_extract.web.view import actor_of, found, why
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from audio_extract.tracker.values import RecordingRow
     from audio_extract.web.dashboard import Dashboard
 
+#: Days of the page's charts.
+HISTORY_DAYS: Final = 30
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MARKS: Final = {"healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴"}
 #: How long the overview waits for the database, until it is known to hang.
@@ -68,6 +71,7 @@ class Pages:
 
     def __init__(self, dashboard: Dashboard) -> None:
         self._dashboard = dashboard
+        self._history = Remembered(self._draw_history)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -106,29 +110,41 @@ class Pages:
         unknown = None
         await dashboard.health.components_soon(wait_seconds=FIRST_RESULTS_SECONDS)
         try:
-            values = await dashboard.questions.ask(self._lists, seconds=_OVERVIEW_SECONDS)
+            may_act = person_of(request).may_act
+            values = await dashboard.questions.ask(
+                lambda: self._lists(may_act=may_act), seconds=_OVERVIEW_SECONDS
+            )
         except AudioExtractError as error:
             unknown = redact(error.message)
         return self._page(
             request, "dashboard.html", here="/", unknown=unknown, active=dashboard.activity(), **values
         )
 
-    def _lists(self) -> dict[str, Any]:
+    def _lists(self, *, may_act: bool) -> dict[str, Any]:
         dashboard = self._dashboard
-        lists: dict[str, Any] = dashboard.lists("overview", self._newest_lists)
-        return {"history": history_view(dashboard.history()), "stats": dashboard.stats(), **lists}
+        lists: dict[str, Any] = dashboard.lists(
+            ("overview", may_act), lambda: self._newest_lists(may_act=may_act)
+        )
+        return {"history": self._history(), "stats": dashboard.stats(), **lists}
 
-    def _newest_lists(self) -> dict[str, Any]:
+    def _newest_lists(self, *, may_act: bool) -> dict[str, Any]:
         tracker = self._dashboard.tracker
         recent = tracker.listing(limit=_NEWEST)
         failed = tracker.failed(limit=_NEWEST_FAILED)
         return {
-            "recent": recent.rows,
-            "waves": self._waves(recent.rows),
+            "recent": recent.rows and self._table(recent.rows, "The newest recordings"),
             "more_recent": recent.next_cursor is not None,
-            "failed": failed.rows,
+            "failed": failed.rows and _drawn("failures", failed.rows, may_act),
             "more_failed": failed.next_cursor is not None,
         }
+
+    def _draw_history(self) -> Markup:
+        dashboard = self._dashboard
+        days = dashboard.tracker.history(dashboard.now(), days=HISTORY_DAYS, zone=dashboard.zone)
+        return _drawn("history", history_view(days))
+
+    def _table(self, rows: Sequence[RecordingRow], caption: str) -> Markup:
+        return _drawn("recordings", rows, caption, self._waves(rows))
 
     def recordings(self, request: Request) -> Response:
         """``GET /recordings?q=&status=&cursor=``: all of them, newest first."""
@@ -136,9 +152,19 @@ class Pages:
         name, status, cursor = query.get("q", "").strip(), query.get("status", ""), query.get("cursor")
         if status and status not in _CHOICES:
             raise HTTPException(400, f"status: there is no {status!r}; there are {', '.join(_CHOICES)}")
-        states = _CHOICES[status][1] if status else ()
-        try:
+        may_act = person_of(request).may_act
+
+        def list_of() -> tuple[Markup | None, str | None]:
+            states = _CHOICES[status][1] if status else ()
             page = self._dashboard.tracker.listing(states=states, name=name, limit=_PAGE, cursor=cursor)
+            if not page.rows:
+                return None, None
+            if status == State.FAILED.value:
+                return _drawn("failures", page.rows, may_act), page.next_cursor
+            return self._table(page.rows, "Recordings, newest first"), page.next_cursor
+
+        try:
+            rows, next_cursor = self._dashboard.lists(("list", name, status, cursor, may_act), list_of)
         except ValueError as error:
             raise HTTPException(400, f"cursor: {error}") from error
         asked = {key: value for key, value in (("q", name), ("status", status)) if value}
@@ -149,11 +175,10 @@ class Pages:
             q=name,
             status=status,
             states=[(choice, text) for choice, (text, _) in _CHOICES.items()],
-            rows=page.rows,
-            waves=self._waves(page.rows),
+            rows=rows,
             first=cursor is None,
             newest=_link("/recordings", asked),
-            older=page.next_cursor and _link("/recordings", {**asked, "cursor": page.next_cursor}),
+            older=next_cursor and _link("/recordings", {**asked, "cursor": next_cursor}),
         )
 
     def recording(self, request: Request) -> Response:
@@ -289,6 +314,12 @@ class Pages:
         )
 
 
+def _drawn(part: str, *values: Any) -> Markup:
+    """Return a part of a page; drawn once for many who look, it costs a fraction."""
+    drawn: Markup = getattr(_ENVIRONMENT.get_template("parts.html").module, part)(*values)
+    return drawn
+
+
 def _cuts(fields: Mapping[str, str]) -> dict[str, Any]:
     """Return ``chunks`` of an output as a form has it."""
     minutes, most = fields.get("chunk_minutes"), fields.get("chunk_size")
@@ -371,6 +402,8 @@ _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_TEMPLATES),
     autoescape=True,
     trim_blocks=True,
+    # Templates are a part of the program; looking whether they changed would be three questions a page.
+    auto_reload=False,
     # What a page was not given because the database was not there is like nothing.
     undefined=jinja2.ChainableUndefined,
 )

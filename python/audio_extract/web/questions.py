@@ -8,6 +8,7 @@ the database is away, or too many hang, nothing is asked at all.
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -29,6 +30,8 @@ CHANGE_SECONDS: Final = 60.0
 _AT_ONCE: Final = 40
 #: Those that hang, from which on no more are risked.
 _MOST_HANGING: Final = 40
+#: How long a thread waits for the next question before it ends.
+_IDLE_SECONDS: Final = 5.0
 _CODE: Final = "database.unavailable"
 
 
@@ -43,6 +46,7 @@ class Questions:
         self._health = health
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._hanging: set[_Question[Any]] = set()
+        self._threads = _Threads()
 
     async def ask(self, question: Callable[[], T], *, seconds: float = READ_SECONDS) -> T:
         """Return what ``question`` returns, or raise what it raises.
@@ -59,7 +63,7 @@ class Questions:
             raise TransientError(f"the database cannot be asked: {database.message}", code=_CODE)
         if len(self._hanging) >= _MOST_HANGING:
             raise TransientError(f"{_MOST_HANGING} questions to the database hang", code=_CODE)
-        asked = _Question(question, asyncio.get_running_loop())
+        asked = _Question(question, asyncio.get_running_loop(), self._threads)
         try:
             async with asyncio.timeout(seconds), self._turns:
                 return await asked.answer()
@@ -71,20 +75,61 @@ class Questions:
             raise TransientError(message, code=_CODE) from error
 
 
+class _Threads:
+    """Threads that can be left behind.
+
+    They are daemons, as those of asyncio and anyio are not: one that hangs must not keep the process from
+    ending. One that is not needed for some seconds ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # The last one that had something to do is the next: the others end.
+        self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do it in a thread that has nothing to do, or in a new one. ``work`` raises nothing."""
+        with self._lock:
+            inbox = self._idle.pop() if self._idle else None
+        if inbox is not None:
+            inbox.put(work)
+            return
+        inbox = queue.SimpleQueue()
+        inbox.put(work)
+        threading.Thread(target=self._live, args=(inbox,), name="question", daemon=True).start()
+
+    def _live(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
+        while True:
+            try:
+                work = inbox.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if inbox in self._idle:
+                        self._idle.remove(inbox)
+                        return
+                # It was taken just now, and its work comes.
+                continue
+            work()
+            # What the work holds must not wait here with the thread.
+            del work
+            with self._lock:
+                self._idle.append(inbox)
+
+
 class _Question(Generic[T]):
     """One question in its thread. Everything but the question itself happens in the event loop."""
 
-    def __init__(self, question: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, question: Callable[[], T], loop: asyncio.AbstractEventLoop, threads: _Threads) -> None:
         self._question = question
         self._loop = loop
+        self._threads = threads
         self._future: asyncio.Future[T] = loop.create_future()
         self.runs = False
         self.on_end: Callable[[], None] = lambda: None
 
     async def answer(self) -> T:
         self.runs = True
-        # A daemon: one that hangs must not keep the process from ending, as those of asyncio and anyio do.
-        threading.Thread(target=self._run, name="question", daemon=True).start()
+        self._threads.run(self._run)
         return await self._future
 
     def _run(self) -> None:

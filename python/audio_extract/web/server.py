@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import uvicorn
 
 from audio_extract.exceptions import ConfigurationError
+from audio_extract.web.http1 import BoundedHttp
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -80,6 +81,7 @@ class WebServer:
                     # web.access.forwarded does that, for proxies that the settings name.
                     proxy_headers=False,
                     lifespan="off",
+                    http=BoundedHttp,
                     ws="none",
                     server_header=False,
                     timeout_graceful_shutdown=_DRAIN_SECONDS,
