@@ -18,11 +18,12 @@ from audio_extract.web.view import actor_of, found, health_json, row_json, succe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from audio_extract.tracker.values import Page
+    from audio_extract.tracker.values import Page, Stats
     from audio_extract.web.dashboard import Dashboard
 
 #: Longer lists are read each time: what is kept stays small.
@@ -63,18 +64,19 @@ class Api:
         s = schemas
         return [
             get("/api/recent", "Recordings that changed lately, newest first", self._recent,
-                query=s.RecentQuery, answer=s.Recordings, errors=_CURSOR),
+                query=s.RecentQuery, answer=s.Recordings, errors=_CURSOR, at_hand=self._rows_at_hand),
             get("/api/failed", "Recordings that failed or were given up, newest first", self._failed,
-                query=s.ListQuery, answer=s.Recordings, errors=_CURSOR),
+                query=s.ListQuery, answer=s.Recordings, errors=_CURSOR, at_hand=self._rows_at_hand),
             get("/api/recordings/{id}", "One recording with its history", self._recording,
                 answer=s.RecordingDetails, errors=_NO_RECORDING),
-            get("/api/stats", "How much there is", self._stats, answer=s.Stats),
+            get("/api/stats", "How much there is", self._stats, answer=s.Stats,
+                at_hand=self._stats_at_hand),
             get("/api/history", "What ended on each of the last days", self._history,
                 query=s.HistoryQuery, answer=s.History, errors={400: "A parameter is wrong."}),
             get("/api/active", "Transfers that run now", self._active, answer=s.ActiveTransfers,
-                asks=False),
+                at_hand=self._active),
             get("/api/health", "How the service and its parts are", self._health, answer=s.Health,
-                asks=False),
+                at_hand=self._health_at_hand),
             post("/api/refresh-url", "A new link to stored audio", self._refresh_url,
                  body=s.RefreshUrl, answer=s.FreshUrl,
                  errors={**_BODY, 404: "Nothing is stored there.", 502: "No link could be made."}),
@@ -114,10 +116,15 @@ class Api:
     def _rows(self, given: Given, read: Callable[[], Page]) -> Reply:
         if given.query.limit > _MOST_KEPT:
             return self._page_of(given, read)
-        # What is of the last days is so for a minute.
-        key = (str(given.request.url), self._dashboard.now().replace(second=0, microsecond=0))
-        reply: Reply = self._dashboard.lists(key, lambda: self._page_of(given, read))
+        reply: Reply = self._dashboard.lists(self._key_of(given), lambda: self._page_of(given, read))
         return reply
+
+    def _rows_at_hand(self, given: Given) -> Reply | None:
+        return self._dashboard.lists.at_hand(self._key_of(given))
+
+    def _key_of(self, given: Given) -> tuple[str, datetime]:
+        # What is of the last days is so for a minute.
+        return str(given.request.url), self._dashboard.now().replace(second=0, microsecond=0)
 
     def _page_of(self, given: Given, read: Callable[[], Page]) -> Reply:
         try:
@@ -151,8 +158,11 @@ class Api:
         return Reply(schemas.RecordingDetails.model_validate(values))
 
     def _stats(self, _given: Given) -> Reply:
-        stats = self._dashboard.stats()
-        return Reply(schemas.Stats(**asdict(stats), success_rate=success_rate(stats)))
+        return _as_reply(self._dashboard.stats())
+
+    def _stats_at_hand(self, _given: Given) -> Reply | None:
+        stats = self._dashboard.stats.at_hand()
+        return None if stats is None else _as_reply(stats)
 
     def _history(self, given: Given) -> Reply:
         dashboard = self._dashboard
@@ -174,6 +184,9 @@ class Api:
                 }
             )
         )
+
+    def _health_at_hand(self, given: Given) -> Reply | None:
+        return self._health(given) if self._dashboard.health.has_looked else None
 
     def _refresh_url(self, given: Given) -> Reply:
         link = self._dashboard.actions.fresh_link(given.body.storage_path)
@@ -205,6 +218,10 @@ class Api:
 
     async def _openapi(self, _request: Request) -> Response:
         return JSONResponse(self._document)
+
+
+def _as_reply(stats: Stats) -> Reply:
+    return Reply(schemas.Stats(**asdict(stats), success_rate=success_rate(stats)))
 
 
 def _due(ids: list[str]) -> Reply:

@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from audio_extract.web.access.forwarded import Forwarded
 from audio_extract.web.access.gate import Gate
 from audio_extract.web.access.login import Login
+from audio_extract.web.access.origin import SAFE_METHODS
 from audio_extract.web.access.policy import Access
 from audio_extract.web.api import Api
 from audio_extract.web.headers import SafeHeaders
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from audio_extract.telemetry.metrics import Metrics
     from audio_extract.tracker.tracker import Tracker
@@ -112,8 +113,17 @@ class Dashboard:
             middleware=[Middleware(Gate, access=self.access, answer=answering(error_page))],
             exception_handlers=handlers(error_page),
         )
+
+        async def answering_truly(scope: Scope, receive: Receive, send: Send) -> None:
+            async def noting(message: Message) -> None:
+                self.lists.changed()
+                await send(message)
+
+            changes = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
+            await answering_requests(scope, receive, noting if changes else send)
+
         # Around Starlette, so that its answer to a bug has them too.
-        return Forwarded(SafeHeaders(answering_requests, self.media_hosts), self.access.networks)
+        return Forwarded(SafeHeaders(answering_truly, self.media_hosts), self.access.networks)
 
     async def prometheus(self, request: Request) -> Response:
         """``GET /metrics``."""

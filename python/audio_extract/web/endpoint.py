@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,8 +69,8 @@ class Endpoint:
         query: The type of its parameters.
         body: The type of its body.
         errors: Statuses it answers with beside those that every endpoint has, and when.
-        asks: Whether it asks the database; then it is done in a thread, and not for longer than questions
-            may take.
+        at_hand: Gives the answer where that takes no question, else None: then a thread does it, for no
+            longer than questions may take.
     """
 
     method: str
@@ -82,7 +81,7 @@ class Endpoint:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     errors: Mapping[int, str]
-    asks: bool = True
+    at_hand: Callable[[Given], Reply | None] | None = None
 
     def route(self, questions: Questions) -> Route:
         """Return the route."""
@@ -97,12 +96,10 @@ class Endpoint:
         query = None if self.query is None else _checked(self.query, dict(request.query_params), 400)
         body = None if self.body is None else _checked(self.body, await _json(request), 422)
         given = Given(request, query, body)
-        if self.asks:
+        reply = self.at_hand(given) if self.at_hand is not None else None
+        if reply is None:
             seconds = READ_SECONDS if self.method == "GET" else CHANGE_SECONDS
             reply = await questions.ask(lambda: self.carry_out(given), seconds=seconds)
-        else:
-            # In threads of asyncio, which nothing that hangs can take.
-            reply = await asyncio.to_thread(self.carry_out, given)
         return Response(reply.body, media_type="application/json", headers=dict(reply.headers or {}))
 
 

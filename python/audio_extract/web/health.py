@@ -86,6 +86,11 @@ class HealthMonitor:
             self._thread.join(self._timeout + 1)
             self._thread = None
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether the very first results are there."""
+        return self._first.is_set()
+
     def components(self, *, wait_seconds: float = 0) -> dict[str, ComponentHealth]:
         """Return the last known state of every component.
 
@@ -101,7 +106,7 @@ class HealthMonitor:
     async def components_soon(self, *, wait_seconds: float) -> dict[str, ComponentHealth]:
         """Return the same without holding up the event loop."""
         end = time.monotonic() + wait_seconds
-        while not self._first.is_set() and time.monotonic() < end:
+        while not self.has_looked and time.monotonic() < end:
             await asyncio.sleep(_LOOK_SECONDS)
         return self.components()
 

@@ -111,9 +111,12 @@ class Pages:
         await dashboard.health.components_soon(wait_seconds=FIRST_RESULTS_SECONDS)
         try:
             may_act = person_of(request).may_act
-            values = await dashboard.questions.ask(
-                lambda: self._lists(may_act=may_act), seconds=_OVERVIEW_SECONDS
-            )
+            at_hand = self._lists_at_hand(may_act=may_act)
+            if at_hand is None:
+                at_hand = await dashboard.questions.ask(
+                    lambda: self._lists(may_act=may_act), seconds=_OVERVIEW_SECONDS
+                )
+            values = at_hand
         except AudioExtractError as error:
             unknown = redact(error.message)
         return self._page(
@@ -126,6 +129,14 @@ class Pages:
             ("overview", may_act), lambda: self._newest_lists(may_act=may_act)
         )
         return {"history": self._history(), "stats": dashboard.stats(), **lists}
+
+    def _lists_at_hand(self, *, may_act: bool) -> dict[str, Any] | None:
+        dashboard = self._dashboard
+        lists = dashboard.lists.at_hand(("overview", may_act))
+        history, stats = self._history.at_hand(), dashboard.stats.at_hand()
+        if lists is None or history is None or stats is None:
+            return None
+        return {"history": history, "stats": stats, **lists}
 
     def _newest_lists(self, *, may_act: bool) -> dict[str, Any]:
         tracker = self._dashboard.tracker

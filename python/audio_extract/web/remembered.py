@@ -17,9 +17,9 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Asking takes at most this share of the time, however many look.
-_SHARE: Final = 0.05
-#: No answer is called fresh for longer than this; the page looks once more after it.
-_MOST_SECONDS: Final = 3.0
+_SHARE: Final = 0.02
+#: No answer is called fresh for longer than this; the page looks twice more after it.
+_MOST_SECONDS: Final = 6.0
 #: An answer that ceased to be fresh so recently is given while a new one is asked for; nobody waits then.
 _RECENT_SECONDS: Final = 10.0
 
@@ -28,12 +28,14 @@ _RECENT_SECONDS: Final = 10.0
 _MOST_ANSWERS: Final = 32
 #: And so long: of two changes at once PostgreSQL may show the later number first, and the earlier adds none.
 _UNCHANGED_SECONDS: Final = 2.0
+#: What another process changes is seen after so long at the latest; what this one does, at once.
+_SURE_SECONDS: Final = 0.25
 
 
 class Unchanged(Generic[T]):
     """Keeps answers until something changes; asking whether it did costs far less than they do.
 
-    Safe for threads.
+    For a moment after asking, not even that is asked. Safe for threads.
 
     Args:
         change: Gives a number that is another one after each change.
@@ -44,18 +46,34 @@ class Unchanged(Generic[T]):
         self._change = change
         self._monotonic = monotonic
         self._kept: tuple[int, float, dict[Hashable, T]] = (-1, 0.0, {})
+        # Until when nothing can have changed that matters, and how often somebody said that something did.
+        self._sure_until = 0.0
+        self._changes = 0
+
+    def at_hand(self, key: Hashable) -> T | None:
+        """Return an answer for which nothing at all is asked, if there is one."""
+        _, until, answers = self._kept
+        return answers.get(key) if self._monotonic() < min(until, self._sure_until) else None
+
+    def changed(self) -> None:
+        """Something changed here: whoever comes next sees it."""
+        self._changes += 1
+        self._sure_until = 0.0
 
     def __call__(self, key: Hashable, ask: Callable[[], T]) -> T:
         """Return the answer to the question of a name."""
+        changes, now = self._changes, self._monotonic()
         # Asked before: what changes meanwhile is read again by whoever comes next.
         change = self._change()
         at, until, answers = self._kept
-        now = self._monotonic()
         if at != change or now >= until or len(answers) >= _MOST_ANSWERS:
             answers = {}
             self._kept = (change, now + _UNCHANGED_SECONDS, answers)
         if key not in answers:
             answers[key] = ask()
+        self._sure_until = now + _SURE_SECONDS
+        if changes != self._changes:
+            self._sure_until = 0.0
         return answers[key]
 
 
@@ -64,7 +82,7 @@ def _in_a_thread(work: Callable[[], None]) -> None:
 
 
 class Remembered(Generic[T]):
-    """Asks at most so often that asking takes a twentieth of the time; a quick answer is always a new one.
+    """Asks at most so often that asking takes a fiftieth of the time; a quick answer is always a new one.
 
     Somebody waits for an answer only where there is none from the last seconds. Safe for threads.
 
@@ -87,17 +105,28 @@ class Remembered(Generic[T]):
         self._asking = threading.Lock()
         self._last: tuple[T, float, float] | None = None
 
+    def at_hand(self) -> T | None:
+        """Return an answer that nobody has to wait for, if there is one.
+
+        Where it is not fresh, a new one is asked for meanwhile.
+        """
+        last, now = self._last, self._monotonic()
+        if last is None:
+            return None
+        answer, fresh_until, cost = last
+        if now < fresh_until:
+            return answer
+        if cost == 0 or now >= fresh_until + _RECENT_SECONDS:
+            return None
+        if self._asking.acquire(blocking=False):
+            self._later(self._again)
+        return answer
+
     def __call__(self) -> T:
         """Return the answer."""
-        last, now = self._last, self._monotonic()
-        if last is not None:
-            answer, fresh_until, cost = last
-            if now < fresh_until:
-                return answer
-            if cost > 0 and now < fresh_until + _RECENT_SECONDS:
-                if self._asking.acquire(blocking=False):
-                    self._later(self._again)
-                return answer
+        answer = self.at_hand()
+        if answer is not None:
+            return answer
         with self._asking:
             return self._new()
 

@@ -41,6 +41,8 @@ class Forwarded:
         await self._app(scope, receive, send)
 
     def _trusts(self, address: str) -> bool:
+        if not self._networks:
+            return False
         try:
             found = ipaddress.ip_address(address)
         except ValueError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ def host_name(headers: Headers) -> str | None:
     return None if match is None else match["name"].lower().strip("[]").rstrip(".")
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Tell whether a name or address means this machine, wherever it is looked up."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -178,16 +178,21 @@ function setOverall(newer) {
   element.className = newer.className;
 }
 
-// Soon, and once more after the longest time that the server keeps its counts.
+// Soon, and after the longest time that the server keeps its counts: by then the first look makes it count again,
+// and the second one sees what came of it.
 let soon;
 let later;
 function refreshSoon() {
+  const look = () => refresh().catch(lost);
   soon ??= setTimeout(() => {
     soon = undefined;
-    refresh().catch(lost);
+    look();
   }, 400);
   clearTimeout(later);
-  later = setTimeout(() => refresh().catch(lost), 4000);
+  later = setTimeout(() => {
+    look();
+    later = setTimeout(look, 1500);
+  }, 7000);
 }
 
 function lost() {
