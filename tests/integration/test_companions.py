@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from audio_extract.emulator.faults import Answer
+from audio_extract.exceptions import TransientError
+from audio_extract.jobs.transfer import Outcome
 from audio_extract.plan.companions import DOCUMENT
 from audio_extract.sources.local import LocalSource
+from audio_extract.tracker.states import State
 from support.engine import make_recording
 from support.service import BUCKET, World, world
 
@@ -113,6 +116,26 @@ def test_drive_that_refuses_them_leaves_the_audio_stored(
         row = completed_row(service)
     assert row.storage_path == f"{AUDIO}.mp3"
     assert "what belongs to" in caplog.text
+
+
+def test_what_cannot_be_written_down_leaves_the_audio_stored_and_told(
+    here: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, told = [], list[Outcome]()
+
+    def refuse(*_: object) -> None:
+        # They are looked for when the recording is completed: its audio waits for nobody.
+        seen.append(completed_row(service).status)
+        raise TransientError("the database is away", code="database.unavailable")
+
+    with here.service(on_outcome=told.append) as service:
+        monkeypatch.setattr(service.tracker, "note_companions", refuse)
+        assert service.run_once().completed == 1
+        row = completed_row(service)
+        assert (row.storage_path, service.tracker.companions_of(row.id)) == (f"{AUDIO}.mp3", [])
+    assert seen == ["completed"]
+    assert [outcome.state for outcome in told] == [State.COMPLETED]
+    assert "could not be written down: the database is away" in caplog.text
 
 
 def test_what_others_left_is_not_taken(here: World) -> None:

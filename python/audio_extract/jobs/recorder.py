@@ -208,11 +208,20 @@ class Recorder:
 
     def _note_companions(self, claim: Claim, task: Task, source: Source, made: set[str]) -> None:
         """Look what the meeting left beside its recording, and write it down."""
-        known = {one.object_name for one in self.tracker.outputs_of(claim.id)}
-        found = companions_of(task.recording, task.name, source, self.storage, self.settings, known=known)
-        if found is not None:
-            texts = [text for text in found.texts if text.name not in made]
-            self.tracker.note_companions(claim.id, found.links, texts)
+        try:
+            known = {one.object_name for one in self.tracker.outputs_of(claim.id)}
+            found = companions_of(task.recording, task.name, source, self.storage, self.settings, known=known)
+            if found is not None:
+                texts = [text for text in found.texts if text.name not in made]
+                self.tracker.note_companions(claim.id, found.links, texts)
+        except AudioExtractError as error:
+            # The recording is completed, and whoever is told of that hears it.
+            _log.warning(
+                "what belongs to %s could not be written down: %s",
+                claim.name,
+                error,
+                extra={"recording_id": claim.id, "event": "companions.failed", "code": error.code},
+            )
 
     def _record_outputs(
         self, claim: Claim, task: Task, report: TransferReport, *, span: TransferSpan

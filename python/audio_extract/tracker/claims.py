@@ -163,11 +163,13 @@ class Claims:
         """
         with self._database.write() as connection:
             row = _required(connection, claim)
-            connection.execute(
-                update(recordings)
-                .where(recordings.c.id == row["id"])
-                .values(output_names={**(row["output_names"] or {}), **names})
-            )
+            known = row["output_names"] or {}
+            if not names.items() <= known.items():
+                connection.execute(
+                    update(recordings)
+                    .where(recordings.c.id == row["id"])
+                    .values(output_names={**known, **names})
+                )
 
     def note_companions(
         self, recording_id: str, links: Sequence[Mapping[str, str]], texts: Sequence[StoredOutput]
