@@ -231,6 +231,15 @@ MEASURES: tuple[Measure, ...] = (
         "thirty/memory-eight", "memory above idle, eight at once", "thirty", "standard, 8 workers", 256
     ),
     *_above_idle("4gb/memory", "memory above idle, 4 GB of 10 h", "4gb", "fast", 64),
+    Measure(
+        "4gb/growth",
+        "memory of 10 h over that of six minutes",
+        "4gb",
+        ("fast", "six minutes, fast"),
+        lambda round_, _cores: round_["fast"].usage.peak_mib / round_["six minutes, fast"].usage.peak_mib,
+        "×",
+        at_most=1.1,
+    ),
     _per_hour("standard", 160),
     _per_hour("fast", 260),
     Measure(

@@ -80,6 +80,7 @@ HOUR_LAST = Recording("hour-moov-last", 60, moov_first=False)
 HOUR_1080P = Recording("hour-1080p", 60, megabytes_per_hour=900, size=(1920, 1080))
 HOUR_INTERLEAVED = Recording("hour-interleaved", 60, moov_first=False, interleave_seconds=1)
 TEN_HOURS = Recording("ten-hours", 600, moov_first=False)
+SIX_MINUTES = Recording("six-minutes", 6, moov_first=False)
 #: The same as a Drive folder, for `audio-extract once`.
 ONE_HOUR = Recording("one-hour", 60, count=1)
 THIRTY = Recording("thirty", 10, count=30)

@@ -107,6 +107,7 @@ def scenarios(*, short: bool) -> dict[str, Scenario]:
     # Their sides have to know how many there are; the others only need a name.
     thirty, hours, hundred = (sized(one) for one in (recordings.THIRTY, recordings.HOURS, recordings.HUNDRED))
     ten_hours, interleaved = recordings.TEN_HOURS.name, recordings.HOUR_INTERLEAVED.name
+    six_minutes = recordings.SIX_MINUTES.name
     copy = ("--codec", "copy", "--strategy")
     all_of_them = (
         _hour(),
@@ -135,9 +136,10 @@ def scenarios(*, short: bool) -> dict[str, Scenario]:
         Scenario(
             "4gb",
             NEAR,
-            (recordings.TEN_HOURS,),
+            (recordings.TEN_HOURS, recordings.SIX_MINUTES),
             (
                 sides.extract("fast", ten_hours, *sides.MP3, "--quality", "fast"),
+                sides.extract("six minutes, fast", six_minutes, *sides.MP3, "--quality", "fast"),
                 sides.extract("idle", ten_hours, *sides.MP3, "--dry-run"),
             ),
         ),

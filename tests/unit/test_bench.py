@@ -36,6 +36,7 @@ _PROMISED = {
     "hour/memory": 64,
     "thirty/memory-eight": 256,
     "4gb/memory": 64,
+    "4gb/growth": 1.1,
     "hours/per-hour-standard": 160,
     "hours/per-hour-fast": 260,
     "hundred/last-over-first": 1.1,
