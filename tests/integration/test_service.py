@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from audio_extract.emulator.faults import Answer, Delay, LoseAnswer, Stall
-from audio_extract.exceptions import PermissionDeniedError
+from audio_extract.exceptions import PermissionDeniedError, TransientError
 from audio_extract.tracker import Claim, Owner, State, Tracker
 from support.engine import make_recording, wait_until
 from support.service import BUCKET, World, world
@@ -443,3 +443,24 @@ def test_a_round_ends_only_after_its_last_transfer_was_counted(
         report = service.run_once()
     assert told.is_set()
     assert report.completed == 1
+
+
+def test_a_database_that_goes_away_after_a_transfer_ends_no_thread_in_an_error(
+    here: World, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.add(recording, NAME)
+    with here.service() as service:
+        service.discover()
+        claim, asked = service.tracker.claim, []
+
+        def refused_later(*words: Any, **values: Any) -> list[Claim]:
+            asked.append(words)
+            if len(asked) > 1:
+                raise TransientError("the database is away", code="database.unavailable")
+            return claim(*words, **values)
+
+        monkeypatch.setattr(service.tracker, "claim", refused_later)
+        # An exception that nobody catches in a thread fails the test.
+        assert service.pool.dispatch() == 1
+        assert wait_until(service.pool.paused, 30)
+        assert [row.status for row in service.tracker.listing().rows] == ["completed"]

@@ -157,7 +157,11 @@ class Pool:
             self._carry_out(active, counts)
             if counts is None and not self.stopping.is_set():
                 # Written down already; the free place may be taken at once.
-                self.dispatch()
+                try:
+                    self.dispatch()
+                except AudioExtractError as error:
+                    # The database went away in between; the next look takes it.
+                    self._pause(error, _DATABASE_PAUSE_SECONDS)
 
         threading.Thread(target=work, name=f"transfer-{claim.id}").start()
 
