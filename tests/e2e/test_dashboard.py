@@ -57,10 +57,10 @@ class Stage:
 
 
 @contextmanager
-def running(here: World, overrides: dict[str, Any] | None = None) -> Iterator[Stage]:
+def running(here: World, overrides: dict[str, Any] | None = None, **web_options: float) -> Iterator[Stage]:
     ports = {"dashboard_port": 0, "health_port": 0, "database_path": str(here.directory / "audio.db")}
     settings = {**(overrides or {}), "monitoring": ports}
-    with here.service(settings) as service, web_server(service) as web:
+    with here.service(settings) as service, web_server(service, **web_options) as web:
         service.start()
         yield Stage(here, service, f"http://127.0.0.1:{web.ports['dashboard']}")
 
@@ -110,6 +110,25 @@ def eventually(page: Page, expression: str) -> None:
 
 def row(page: Page, name: str, part: str = "#recent") -> Any:
     return page.locator(f"{part} tr").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def test_counts_that_take_long_are_right_in_the_end(
+    here: World, browser: Browser, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing else makes the page look again.
+    with running(here, health_seconds=600) as stage:
+        # As with a million rows: such counts are kept for seconds.
+        stats = stage.service.tracker.stats
+        monkeypatch.setattr(
+            stage.service.tracker, "stats", lambda: wait_until(lambda: False, 0.15) or stats()
+        )
+        with visit(browser, stage) as seen:
+            stored = seen.page.locator("#numbers dd").first
+            expect(stored).to_have_text("0")
+            here.add(recording, GOOD)
+            stage.service.discover()
+            stage.service.dispatch_soon()
+            expect(stored).to_have_text("1", timeout=30_000)
 
 
 def test_a_transfer_is_seen_live_and_its_audio_plays_while_the_list_changes(

@@ -113,7 +113,10 @@ class Crowd:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(120)
-        self._client = httpx.Client(limits=httpx.Limits(max_connections=None), timeout=60)
+        # No connection is used again: httpcore closes some that another thread has just been given
+        # (https://github.com/encode/httpcore/issues/1110), and that thread reads from a closed socket.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._client = httpx.Client(limits=limits, timeout=60)
 
     def __enter__(self) -> Self:
         return self

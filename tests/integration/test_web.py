@@ -20,6 +20,7 @@ from audio_extract.web.health import ComponentHealth, Status
 from audio_extract.web.probes import Probes
 from audio_extract.web.server import Listener, WebServer, _bind
 from support.dashboard import NASTY, NOW, Shown, listed
+from support.engine import wait_until
 
 
 @pytest.fixture
@@ -198,6 +199,21 @@ def test_a_failed_component_makes_the_probe_fail_and_is_named_but_the_process_li
     assert health.json()["failed_checks"] == ["database", "gcs", "drive", "ffmpeg"]
     assert probe.get("/ready").status_code == 503
     assert probe.get("/live").status_code == 200
+
+
+def test_what_is_kept_is_not_given_while_the_database_is_away(
+    service: Shown, page: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = service.tracker.stats
+    monkeypatch.setattr(service.tracker, "stats", lambda: wait_until(lambda: False, 0.1) or stats())
+    for healthy, status in ((True, 200), (False, 503), (True, 200)):
+        service.component = ComponentHealth(Status.HEALTHY if healthy else Status.UNHEALTHY, "as it is")
+        service.health.refresh()
+        for path in ("/api/stats", "/api/recent", "/api/failed"):
+            assert page.get(path).status_code == status, path
+        shown = page.get("/")
+        assert shown.status_code == 200
+        assert ("The database does not answer" in shown.text) is not healthy
 
 
 def test_the_health_port_names_no_recording(probe: httpx.Client) -> None:

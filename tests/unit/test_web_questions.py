@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +11,7 @@ from audio_extract.exceptions import TransientError
 from audio_extract.web import questions as module
 from audio_extract.web.health import HealthMonitor
 from audio_extract.web.questions import Questions
+from support.engine import wait_until
 
 
 def threads() -> set[int | None]:
@@ -21,14 +20,7 @@ def threads() -> set[int | None]:
 
 @pytest.fixture(autouse=True)
 def _short_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.2)
-
-
-def wait_for(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 1)
 
 
 def test_one_thread_answers_one_after_the_other_and_ends_when_nobody_asks() -> None:
@@ -40,11 +32,11 @@ def test_one_thread_answers_one_after_the_other_and_ends_when_nobody_asks() -> N
         for _ in range(20):
             seen.add(await questions.ask(threading.get_ident))
             # The thread says that it is free after it gave its answer.
-            await asyncio.sleep(0.005)
+            assert wait_until(lambda: len(questions._threads._idle) == 1, 10)
         return seen
 
     assert len(asyncio.run(ask())) == 1
-    assert wait_for(lambda: threads() <= before)
+    assert wait_until(lambda: threads() <= before, 10)
 
 
 def test_a_question_that_hangs_takes_no_other_with_it_and_its_thread_is_used_again_later() -> None:
@@ -62,7 +54,7 @@ def test_a_question_that_hangs_takes_no_other_with_it_and_its_thread_is_used_aga
         gate.set()
 
     asyncio.run(ask())
-    assert wait_for(lambda: threads() <= before)
+    assert wait_until(lambda: threads() <= before, 10)
 
 
 def test_a_question_that_comes_while_a_thread_gives_up_waiting_is_answered(

@@ -51,7 +51,7 @@ class Housekeeping:
             outputs: What they should have beside their audio too, as in ``processing.outputs``; one of a
                 name takes the place of an earlier one. None: as before; empty: nothing but what is
                 configured.
-            afresh: With all their attempts, and before all others.
+            afresh: False: with the attempts they have left, and in their turn.
 
         Returns:
             The ids that are due now.

@@ -120,7 +120,8 @@ class Api:
         return reply
 
     def _rows_at_hand(self, given: Given) -> Reply | None:
-        return self._dashboard.lists.at_hand(self._key_of(given))
+        dashboard = self._dashboard
+        return dashboard.at_hand(lambda: dashboard.lists.at_hand(self._key_of(given)))
 
     def _key_of(self, given: Given) -> tuple[str, datetime]:
         # What is of the last days is so for a minute.
@@ -161,7 +162,7 @@ class Api:
         return _as_reply(self._dashboard.stats())
 
     def _stats_at_hand(self, _given: Given) -> Reply | None:
-        stats = self._dashboard.stats.at_hand()
+        stats = self._dashboard.at_hand(self._dashboard.stats.at_hand)
         return None if stats is None else _as_reply(stats)
 
     def _history(self, given: Given) -> Reply:

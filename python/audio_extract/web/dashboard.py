@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from audio_extract.web.events import Events
     from audio_extract.web.health import HealthMonitor
     from audio_extract.web.view import ActiveView, AudioLocation, ShownSettings
+
+T = TypeVar("T")
 
 _STATIC: Final = Path(__file__).parent / "static"
 
@@ -100,6 +102,10 @@ class Dashboard:
         """Lists of recordings; they are asked for far more often than one changes."""
         return Unchanged(self.tracker.newest_change)
 
+    def at_hand(self, kept: Callable[[], T | None]) -> T | None:
+        """Return what is kept, unless the database is known to be away: then who looks is told that."""
+        return kept() if self.questions.why_not() is None else None
+
     def app(self) -> ASGIApp:
         """Return the application."""
         answering_requests = Starlette(
@@ -114,16 +120,18 @@ class Dashboard:
             exception_handlers=handlers(error_page),
         )
 
-        async def answering_truly(scope: Scope, receive: Receive, send: Send) -> None:
+        async def noting_changes(scope: Scope, receive: Receive, send: Send) -> None:
             async def noting(message: Message) -> None:
-                self.lists.changed()
+                if message["type"] == "http.response.start":
+                    # Whoever changed something, and reads it again, sees what came of it.
+                    self.lists.changed()
                 await send(message)
 
             changes = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
             await answering_requests(scope, receive, noting if changes else send)
 
         # Around Starlette, so that its answer to a bug has them too.
-        return Forwarded(SafeHeaders(answering_truly, self.media_hosts), self.access.networks)
+        return Forwarded(SafeHeaders(noting_changes, self.media_hosts), self.access.networks)
 
     async def prometheus(self, request: Request) -> Response:
         """``GET /metrics``."""

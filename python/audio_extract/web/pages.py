@@ -111,7 +111,7 @@ class Pages:
         await dashboard.health.components_soon(wait_seconds=FIRST_RESULTS_SECONDS)
         try:
             may_act = person_of(request).may_act
-            at_hand = self._lists_at_hand(may_act=may_act)
+            at_hand = dashboard.at_hand(lambda: self._lists_at_hand(may_act=may_act))
             if at_hand is None:
                 at_hand = await dashboard.questions.ask(
                     lambda: self._lists(may_act=may_act), seconds=_OVERVIEW_SECONDS

@@ -58,11 +58,8 @@ class Questions:
         Raises:
             TransientError: There was no answer in time, or there would be none.
         """
-        database = self._health.known("database")
-        if database is not None and database.status is Status.UNHEALTHY:
-            raise TransientError(f"the database cannot be asked: {database.message}", code=_CODE)
-        if len(self._hanging) >= _MOST_HANGING:
-            raise TransientError(f"{_MOST_HANGING} questions to the database hang", code=_CODE)
+        if (why := self.why_not()) is not None:
+            raise TransientError(why, code=_CODE)
         asked = _Question(question, asyncio.get_running_loop(), self._threads)
         try:
             async with asyncio.timeout(seconds), self._turns:
@@ -73,6 +70,15 @@ class Questions:
                 asked.on_end = lambda: self._hanging.discard(asked)
             message = f"the database did not answer within {seconds:g} s"
             raise TransientError(message, code=_CODE) from error
+
+    def why_not(self) -> str | None:
+        """Return why nothing is asked now; None: questions are asked."""
+        database = self._health.known("database")
+        if database is not None and database.status is Status.UNHEALTHY:
+            return f"the database cannot be asked: {database.message}"
+        if len(self._hanging) >= _MOST_HANGING:
+            return f"{_MOST_HANGING} questions to the database hang"
+        return None
 
 
 class _Threads:

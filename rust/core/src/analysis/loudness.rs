@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sine_of_full_scale_is_as_loud_as_the_standard_says_and_hours_of_silence_are_nothing() {
+    fn a_sine_of_full_scale_is_as_loud_as_the_standard_says_and_silence_is_nothing() {
         let format = PcmFormat { sample_rate_hz: 48_000, channels: 1 };
         let mut meter = Meter::new(format).unwrap();
         let second: Vec<f32> = (0..48_000u16)
@@ -200,15 +200,6 @@ mod tests {
         (0..20).for_each(|_| meter.push(&second).unwrap());
         assert_eq!(meter.report().integrated_lufs, Some(-3.01));
         assert_eq!(meter.report().range_lu, Some(0.0));
-        let mut silent = Meter::new(format).unwrap();
-        silent.push(&second).unwrap();
-        (0..600).for_each(|_| silent.push(&vec![0.0; 48_000]).unwrap());
-        // Nothing is left of the sine, and nothing that is slow to compute with.
-        assert!(
-            format!("{:?}", silent.weighting).matches("Pair(0.0, 0.0)").count() == 4,
-            "{:?}",
-            silent.weighting
-        );
         let mut never = Meter::new(format).unwrap();
         never.push(&vec![0.0; 96_000]).unwrap();
         assert_eq!(never.report(), Loudness { integrated_lufs: None, range_lu: None, true_peak_dbtp: None });

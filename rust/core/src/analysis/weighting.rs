@@ -10,7 +10,7 @@ use std::ops::{Add, AddAssign, Mul, Sub};
 const LEAST_STATE: f64 = 1e-30;
 
 /// The same of two channels.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Pair(f64, f64);
 
 impl Add for Pair {
@@ -164,5 +164,29 @@ const fn gain(channel: usize, channels: usize) -> f64 {
         (4 | 5, _) | (_, 0..=2) => 1.0,
         (_, 4 | 5) => 1.41,
         _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_of_silence_leave_nothing_that_is_slow_to_compute_with() {
+        let mut weighting = Weighting::new(48_000, 2);
+        assert!(weighting.energy(&[0.5, -0.5, 0.25, 0.0].repeat(1000)) > 0.0);
+        let mut least = f64::MAX;
+        for _ in 0..6000 {
+            weighting.energy(&[0.0; 960]);
+            let [voice] = weighting.voices.as_slice() else { unreachable!() };
+            for state in
+                voice.after_shelf.iter().chain(&voice.after_high_pass).flat_map(|pair| [pair.0, pair.1])
+            {
+                least = least.min(if state == 0.0 { f64::MAX } else { state.abs() });
+            }
+        }
+        assert!(least >= LEAST_STATE, "{least}");
+        let [voice] = weighting.voices.as_slice() else { unreachable!() };
+        assert_eq!((voice.after_shelf, voice.after_high_pass), Default::default());
     }
 }
